@@ -1,0 +1,1 @@
+//! What a hub adds to the broker in [`leaf`].

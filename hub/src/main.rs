@@ -1,0 +1,3 @@
+//! petiole-hub.
+
+fn main() {}

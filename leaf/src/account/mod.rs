@@ -1,0 +1,3 @@
+//! Accounts: subject spaces that do not see each other.
+
+pub mod mapping;

@@ -1,0 +1,302 @@
+//! The validated configuration: what the rest of the program is built from.
+//!
+//! Nothing here can hold what a server could not run with; the checks are in `read`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything a server needs to know before it opens a port.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The file it was read from, if any; what a reload reads again.
+    pub file: Option<PathBuf>,
+    /// `sha256:<hex>` over the processed configuration; empty without a file.
+    pub digest: String,
+    /// `server_name`; the server's id stands in when it is empty.
+    pub server_name: String,
+    /// `server_tags`, as given.
+    pub tags: Vec<String>,
+    /// `server_metadata`.
+    pub metadata: BTreeMap<String, String>,
+    /// `host`; `None` when nobody said, which means loopback unless somebody must log in.
+    pub host: Option<String>,
+    /// `port`; `None` is "any free port" (-1 in the file).
+    pub port: Option<u16>,
+    /// `client_advertise`, `host:port` or `host`.
+    pub client_advertise: Option<String>,
+    /// The monitoring port (`http`, `http_port`, `-m`).
+    pub monitor: Option<Monitor>,
+    /// Limits of clients and of the server.
+    pub limits: Limits,
+    /// Log verbosity and place.
+    pub log: Log,
+    /// `pid_file`.
+    pub pid_file: Option<PathBuf>,
+    /// `ports_file_dir`.
+    pub ports_file_dir: Option<PathBuf>,
+    /// Where data goes: `store_dir`, `-sd`.
+    pub store_dir: PathBuf,
+    /// `lame_duck_duration`, at least 30 seconds.
+    pub lame_duck_duration: Duration,
+    /// `lame_duck_grace_period`, shorter than the duration.
+    pub lame_duck_grace_period: Duration,
+    /// `tls`.
+    pub tls: Option<Tls>,
+    /// `allow_non_tls`: a client may stay in clear although TLS is configured.
+    pub allow_non_tls: bool,
+    /// Who may log in, and to which account.
+    pub auth: Auth,
+    /// The accounts, `$G` first, then as in the file; users refer to them by index.
+    pub accounts: Vec<Account>,
+    /// `system_account`; `$SYS` unless named. `None` with `no_system_account`.
+    pub system_account: Option<String>,
+    /// Remarks that do not prevent a start: deprecated spellings, discouraged values. `file:line:col: text`.
+    pub warnings: Vec<String>,
+}
+
+/// An address to serve monitoring on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Monitor {
+    /// `None` follows the client listener's host.
+    pub host: Option<String>,
+    /// `None` is any free port.
+    pub port: Option<u16>,
+    /// `http_base_path`, with a leading and no trailing slash; empty for none.
+    pub base_path: String,
+}
+
+/// Limits with nats-server's names; sizes in bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// `max_connections`; 0 refuses everybody, `u32::MAX` nobody.
+    pub max_connections: u32,
+    /// `max_subscriptions` of one connection; 0 leaves the built-in bound.
+    pub max_subscriptions: u32,
+    /// `max_subscription_tokens`; 0 for no limit.
+    pub max_subscription_tokens: u8,
+    /// `max_control_line`.
+    pub max_control_line: usize,
+    /// `max_payload`, headers included; `None` (negative in the file) for no limit below the protocol's.
+    pub max_payload: Option<usize>,
+    /// `max_pending` of one connection.
+    pub max_pending: usize,
+    /// `max_closed_clients` remembered for /connz.
+    pub max_closed_clients: usize,
+    /// `ping_interval`.
+    pub ping_interval: Duration,
+    /// `ping_max`.
+    pub ping_max: u32,
+    /// `write_deadline`.
+    pub write_deadline: Duration,
+    /// `no_fast_producer_stall`: drop for the slow consumer instead of slowing the producer.
+    pub no_fast_producer_stall: bool,
+    /// `no_header_support`.
+    pub no_headers: bool,
+    /// `disable_sublist_cache`.
+    pub no_interest_cache: bool,
+}
+
+/// What is logged, how and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// `debug`, `-D`.
+    pub debug: bool,
+    /// `trace`, `-V`.
+    pub trace: bool,
+    /// `trace_verbose`, `-VV`: also the system account's traffic.
+    pub trace_verbose: bool,
+    /// `trace_headers`: only the header of a traced message.
+    pub trace_headers: bool,
+    /// `max_traced_msg_len`, bytes; 0 for no limit.
+    pub max_traced_msg_len: usize,
+    /// `logtime`, `-T`.
+    pub time: bool,
+    /// `logtime_utc`.
+    pub utc: bool,
+    /// `log_file`, `-l`; standard error when `None`.
+    pub file: Option<PathBuf>,
+    /// `logfile_size_limit`, bytes; 0 is off.
+    pub size_limit: u64,
+    /// `logfile_max_num` old files kept; 0 is all.
+    pub max_num: usize,
+    /// `log_format: json` (ours): one JSON object a line.
+    pub json: bool,
+}
+
+/// A `tls` block, with nats-server's names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// Certificate chain and private key files (PEM); the first is the default.
+    pub certs: Vec<(PathBuf, PathBuf)>,
+    /// `ca_file`.
+    pub ca_file: Option<PathBuf>,
+    /// `verify`: a client must show a certificate that the CA signed.
+    pub verify: bool,
+    /// Time for the handshake.
+    pub timeout: Duration,
+    /// `min_version: "1.3"`.
+    pub only_1_3: bool,
+    /// `cipher_suites`, standard names; empty for the default.
+    pub cipher_suites: Vec<String>,
+    /// `curve_preferences`; empty for the default.
+    pub curve_preferences: Vec<String>,
+    /// Who speaks first.
+    pub handshake_first: HandshakeFirst,
+    /// `connection_rate_limit`, handshakes a second; 0 for no limit.
+    pub connection_rate_limit: u32,
+}
+
+/// `handshake_first` of a `tls` block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandshakeFirst {
+    /// INFO in clear, then TLS.
+    No,
+    /// TLS at once, INFO inside.
+    Yes,
+    /// TLS if the client starts it within this time, else INFO in clear.
+    Auto(Duration),
+}
+
+/// Who may log in.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Auth {
+    /// The token, plain or bcrypt, if that is how one logs in.
+    pub token: Option<Secret>,
+    /// Users with a password, of every account.
+    pub users: Vec<User>,
+    /// Users with a key, of every account.
+    pub nkeys: Vec<NkeyUser>,
+    /// Who one is without credentials: a user's name or public key.
+    pub no_auth_user: Option<String>,
+    /// `authorization.timeout`; `None` takes the default (2 s, or TLS timeout + 1 s).
+    pub timeout: Option<Duration>,
+}
+
+impl Auth {
+    /// Whether a client must say who it is.
+    pub fn required(&self) -> bool {
+        self.token.is_some() || !self.users.is_empty() || !self.nkeys.is_empty()
+    }
+}
+
+/// A password or token as configured; `Debug` never prints it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a plain text or bcrypt hash.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself, for comparison only.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+/// A user with name and password.
+#[derive(Clone, Debug, PartialEq)]
+pub struct User {
+    /// The name.
+    pub name: String,
+    /// The password, plain or bcrypt.
+    pub password: Secret,
+    /// Index into `Config::accounts`.
+    pub account: usize,
+    /// What it may do; `None` is everything.
+    pub permissions: Option<Permissions>,
+    /// `allowed_connection_types`; empty allows all.
+    pub connection_types: Vec<String>,
+}
+
+/// A user with a public key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NkeyUser {
+    /// The public key, `U…`, 56 characters, checked.
+    pub nkey: String,
+    /// Index into `Config::accounts`.
+    pub account: usize,
+    /// What it may do; `None` is everything.
+    pub permissions: Option<Permissions>,
+    /// `allowed_connection_types`; empty allows all.
+    pub connection_types: Vec<String>,
+}
+
+/// `permissions` of a user, `default_permissions`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Permissions {
+    /// Publishing.
+    pub publish: Rules,
+    /// Subscribing; entries may carry a queue pattern after a blank: `"foo q*"`.
+    pub subscribe: Rules,
+    /// `allow_responses`.
+    pub responses: Option<Responses>,
+}
+
+/// An allow and a deny list. No allow list allows all that is not denied.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// `None` is "everything"; an empty list is "nothing".
+    pub allow: Option<Vec<String>>,
+    /// Wins over `allow`.
+    pub deny: Vec<String>,
+}
+
+/// `allow_responses`: how often and how long a reply subject may be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Responses {
+    /// Answers for each request; `None` (negative in the file) for no limit.
+    pub max: Option<u32>,
+    /// How long after the request; `None` (negative) for ever.
+    pub expires: Option<Duration>,
+}
+
+/// An account: a subject space of its own.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Account {
+    /// Its name; `$G` is the one of those who belong nowhere else.
+    pub name: String,
+    /// `mappings`, in the order of the file.
+    pub mappings: Vec<Mapping>,
+    /// `limits` of the account.
+    pub limits: AccountLimits,
+}
+
+/// `limits` of an account; `None` for no limit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccountLimits {
+    /// `max_connections`.
+    pub max_connections: Option<u32>,
+    /// `max_subscriptions`.
+    pub max_subscriptions: Option<u32>,
+    /// `max_payload`, bytes.
+    pub max_payload: Option<usize>,
+}
+
+/// A subject mapping: what is published to `source` goes to one of the destinations instead.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mapping {
+    /// A subject, maybe with wildcards.
+    pub source: String,
+    /// Where it goes; weights add up to at most 100.
+    pub destinations: Vec<Destination>,
+}
+
+/// One destination of a mapping.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Destination {
+    /// A subject template: `$1`, `{{wildcard(1)}}`, `{{partition(3,1)}}` …
+    pub template: String,
+    /// Per cent.
+    pub weight: u8,
+    /// Only in the cluster of this name.
+    pub cluster: Option<String>,
+}

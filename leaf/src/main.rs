@@ -1,0 +1,3 @@
+//! petiole-leaf.
+
+fn main() {}
