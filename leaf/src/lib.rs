@@ -5,5 +5,8 @@
 pub mod account;
 pub mod auth;
 pub mod config;
+pub mod interest;
+pub mod message;
 pub mod shell;
 pub mod subject;
+pub mod wire;

@@ -1,0 +1,91 @@
+//! What a server sends to a client, appended to a buffer.
+
+use crate::message::Message;
+
+/// Bytes that [`msg`] adds to subject, sid, reply and body at most.
+pub const MSG_OVERHEAD_BYTES: usize = 64;
+
+/// `PING`.
+pub const PING: &[u8] = b"PING\r\n";
+/// `PONG`.
+pub const PONG: &[u8] = b"PONG\r\n";
+/// `+OK`.
+pub const OK: &[u8] = b"+OK\r\n";
+
+/// The line of `MSG` or `HMSG`; the body and CRLF follow. Without headers in `message` (or for a
+/// receiver that takes none: pass the payload alone) it is `MSG`.
+pub fn msg_line(out: &mut Vec<u8>, message: &Message<'_>, sid: &[u8]) {
+    out.extend_from_slice(if message.header_len > 0 { b"HMSG " } else { b"MSG " });
+    out.extend_from_slice(message.subject);
+    out.push(b' ');
+    out.extend_from_slice(sid);
+    out.push(b' ');
+    if !message.reply.is_empty() {
+        out.extend_from_slice(message.reply);
+        out.push(b' ');
+    }
+    if message.header_len > 0 {
+        number(out, message.header_len);
+        out.push(b' ');
+    }
+    number(out, message.body.len());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// `-ERR '<text>'`.
+pub fn err(text: &str) -> Vec<u8> {
+    format!("-ERR '{text}'\r\n").into_bytes()
+}
+
+/// Decimal digits.
+pub fn number(out: &mut Vec<u8>, n: usize) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    let mut rest = n;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// A subject as it stands in an error text: in double quotes, as Go's `%q` writes it.
+pub fn quoted(subject: &[u8]) -> String {
+    let mut text = String::from("\"");
+    for chunk in subject.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '"' => text.push_str("\\\""),
+                '\\' => text.push_str("\\\\"),
+                '\u{7}' => text.push_str("\\a"),
+                '\u{8}' => text.push_str("\\b"),
+                '\u{b}' => text.push_str("\\v"),
+                c if (c as u32) < 0x20 || c as u32 == 0x7f => text.push_str(&format!("\\x{:02x}", c as u32)),
+                c => text.push(c),
+            }
+        }
+        for b in chunk.invalid() {
+            text.push_str(&format!("\\x{b:02x}"));
+        }
+    }
+    text.push('"');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_both_forms() {
+        let mut out = Vec::new();
+        msg_line(&mut out, &Message { subject: b"a", reply: b"", header_len: 0, body: b"hello" }, b"7");
+        msg_line(&mut out, &Message { subject: b"a", reply: b"r", header_len: 12, body: &[0; 1234] }, b"7");
+        assert_eq!(out, b"MSG a 7 5\r\nHMSG a 7 r 12 1234\r\n");
+        assert_eq!(quoted(b"a\"\xe9\x01"), r#""a\"\xe9\x01""#);
+    }
+}
