@@ -1,5 +1,7 @@
 //! A source of configurations that holds its files and its environment.
 
+#![allow(dead_code, reason = "each test uses what it needs")]
+
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
