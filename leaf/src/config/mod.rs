@@ -1,5 +1,43 @@
 //! The configuration: nats-server's language and options, read into one checked [`Config`].
+//!
+//! Nothing here opens a file, asks the environment or looks at a clock: a [`Source`] does.
 
+mod accounts;
+mod authorization;
+mod check;
+pub mod cli;
+mod defaults;
+mod digest;
+mod duration;
+mod error;
+mod flags;
+mod lex;
+mod limits;
+mod listen;
+mod log;
 mod model;
+mod parse;
+mod permissions;
+mod read;
+mod refused;
+mod tls;
+mod usage;
+mod value;
 
+use std::io;
+use std::path::Path;
+
+pub use check::{check, remarks};
+pub use error::{At, Error, Errors, Place};
+pub use flags::Flags;
 pub use model::*;
+pub use read::read;
+
+/// Where a configuration comes from.
+pub trait Source {
+    /// The text of a file. A relative path is as the user gave it.
+    fn read(&mut self, path: &Path) -> io::Result<String>;
+
+    /// The value of an environment variable, `None` if it is not set or not UTF-8.
+    fn env(&self, name: &str) -> Option<String>;
+}

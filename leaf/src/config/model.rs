@@ -27,6 +27,8 @@ pub struct Config {
     pub client_advertise: Option<String>,
     /// The monitoring port (`http`, `http_port`, `-m`).
     pub monitor: Option<Monitor>,
+    /// `http_base_path`, as in [`Monitor`]; apart, as the port may come from the command line.
+    pub http_base_path: String,
     /// Limits of clients and of the server.
     pub limits: Limits,
     /// Log verbosity and place.

@@ -1,0 +1,234 @@
+//! Options about accounts: `accounts`, `mappings`, `system_account`.
+
+use std::collections::{HashMap, HashSet};
+
+use super::authorization::{Users, users};
+use super::defaults::{GLOBAL_ACCOUNT, SYSTEM_ACCOUNT};
+use super::error::{At, Error, Notes, quote};
+use super::listen::some;
+use super::model::{Account, AccountLimits, Destination, Mapping};
+use super::permissions::{is_subject, permissions};
+use super::read::{Draft, Taken, entries, unknown_field};
+use super::value::{Entry, Node, Value};
+
+/// What is put together in the end.
+#[derive(Default)]
+pub(super) struct Accounts {
+    /// The users of the accounts, and where each list stands.
+    pub(super) users: Vec<(At, Users)>,
+    system: Option<String>,
+    no_system: bool,
+}
+
+/// `accounts`, `mappings`, `system_account` and the like.
+pub(super) fn set(draft: &mut Draft, key: &str, node: &Node) -> Result<Taken, Error> {
+    match key {
+        "accounts" => accounts(draft, node)?,
+        "mappings" | "maps" => {
+            let mappings = mappings(node, &mut draft.notes)?;
+            if let Some(global) = draft.config.accounts.first_mut() {
+                global.mappings = mappings;
+            }
+        }
+        "system_account" | "system" => {
+            let name = some(node).map_err(|_| Error::at(&node.at, "system account name must be a string"))?;
+            draft.accounts.system = name;
+        }
+        "no_system_account" | "no_system" | "no_sys_acc" => draft.accounts.no_system = node.boolean()?,
+        _ => return Ok(Taken::No),
+    }
+    Ok(Taken::Yes)
+}
+
+/// Settles which account is the system account.
+pub(super) fn finish(draft: &mut Draft) {
+    let default = (!draft.accounts.no_system).then(|| SYSTEM_ACCOUNT.to_owned());
+    draft.config.system_account = draft.accounts.system.take().or(default);
+}
+
+fn accounts(draft: &mut Draft, node: &Node) -> Result<(), Error> {
+    match &node.value {
+        Value::List(list) => names(draft, list),
+        Value::Map(map) => {
+            // A variable may be defined among the accounts.
+            for entry in map.entries().filter(|entry| !entry.used) {
+                let result = account(draft, entry);
+                draft.notes.take(result);
+            }
+            Ok(())
+        }
+        other => Err(Error::at(&node.at, format!("Expected map or list of accounts, got {}", other.kind()))),
+    }
+}
+
+fn names(draft: &mut Draft, list: &[Node]) -> Result<(), Error> {
+    let mut seen = HashSet::new();
+    for node in list {
+        let name = node.text()?;
+        let result = reserve(&node.at, name);
+        if draft.notes.take(result).is_none() {
+            continue;
+        }
+        if seen.insert(name) {
+            draft.config.accounts.push(Account { name: name.to_owned(), ..Account::default() });
+        } else {
+            draft.notes.error(Error::at(&node.at, format!("Duplicate Account Entry: {name}")));
+        }
+    }
+    Ok(())
+}
+
+fn reserve(at: &At, name: &str) -> Result<(), Error> {
+    if name == GLOBAL_ACCOUNT {
+        return Err(Error::at(at, format!("{} is a Reserved Account", quote(name))));
+    }
+    Ok(())
+}
+
+fn account(draft: &mut Draft, entry: &Entry) -> Result<(), Error> {
+    let Value::Map(map) = &entry.node.value else {
+        return Err(Error::at(&entry.node.at, "Expected map entries for accounts"));
+    };
+    reserve(&entry.node.at, &entry.key)?;
+    let mut account = Account { name: entry.key.clone(), ..Account::default() };
+    let mut members = (entry.node.at.clone(), Users::default());
+    let mut default = None;
+    entries(map, &mut draft.notes, unknown_field, |key, node, notes| {
+        match key {
+            "users" => members = (node.at.clone(), users(node, notes)?),
+            "default_permissions" => default = Some(permissions(node, notes)?),
+            "mappings" | "maps" => account.mappings = mappings(node, notes)?,
+            "limits" => account.limits = limits(node, notes)?,
+            "nkey" | "imports" | "exports" | "jetstream" | "msg_trace" | "trace_dest" => unsupported(key, node)?,
+            _ => return Ok(Taken::No),
+        }
+        Ok(Taken::Yes)
+    });
+    members.1.permit(default.as_ref());
+    members.1.join(draft.config.accounts.len());
+    draft.config.accounts.push(account);
+    draft.accounts.users.push(members);
+    Ok(())
+}
+
+/// Refuses what accounts cannot have yet, unless it asks for nothing.
+fn unsupported(key: &str, node: &Node) -> Result<(), Error> {
+    match (key, &node.value) {
+        ("imports" | "exports", Value::List(list)) if list.is_empty() => Ok(()),
+        ("jetstream", Value::Bool(false)) => Ok(()),
+        ("jetstream", Value::Text(word)) if word.eq_ignore_ascii_case("disabled") => Ok(()),
+        _ => Err(Error::unsupported(&node.at, key)),
+    }
+}
+
+fn unknown_limit(node: &Node, key: &str) -> Error {
+    Error::at(&node.at, format!("Unknown field {} parsing account limits", quote(key)))
+}
+
+fn limits(node: &Node, notes: &mut Notes) -> Result<AccountLimits, Error> {
+    let Value::Map(map) = &node.value else {
+        let text = format!("Expected account limits to be a map/struct, got {}", node.value.kind());
+        return Err(Error::at(&node.at, text));
+    };
+    let mut limits = AccountLimits::default();
+    entries(map, notes, unknown_limit, |key, node, _| {
+        match key {
+            "max_connections" | "max_conn" => limits.max_connections = limit(node)?,
+            "max_subscriptions" | "max_subs" => limits.max_subscriptions = limit(node)?,
+            "max_payload" | "max_pay" => limits.max_payload = limit(node)?.map(|max| max as usize),
+            "max_leafnodes" | "max_leafs" if node.integer()? < 0 => {}
+            "max_leafnodes" | "max_leafs" => return Err(Error::unsupported(&node.at, key)),
+            _ => return Ok(Taken::No),
+        }
+        Ok(Taken::Yes)
+    });
+    Ok(limits)
+}
+
+/// A bound; a negative number is none.
+fn limit(node: &Node) -> Result<Option<u32>, Error> {
+    let number = node.integer()?;
+    Ok((number >= 0).then(|| u32::try_from(number).unwrap_or(u32::MAX)))
+}
+
+/// Reads `mappings`. Their templates are looked at where they are compiled.
+fn mappings(node: &Node, notes: &mut Notes) -> Result<Vec<Mapping>, Error> {
+    let mut all = Vec::new();
+    for entry in node.map()?.entries().filter(|entry| !entry.used) {
+        all.extend(notes.take(mapping(entry)));
+    }
+    Ok(all)
+}
+
+fn mapping(entry: &Entry) -> Result<Mapping, Error> {
+    let (source, node) = (&entry.key, &entry.node);
+    if !is_subject(source) {
+        return Err(Error::at(&node.at, format!("Subject {} is not a valid subject", quote(source))));
+    }
+    let destinations = match &node.value {
+        Value::Text(template) => vec![Destination { template: template.clone(), weight: 100, cluster: None }],
+        Value::List(list) => list.iter().map(destination).collect::<Result<_, _>>()?,
+        _ => vec![destination(node)?],
+    };
+    check(&destinations)
+        .map_err(|why| Error::at(&node.at, format!("Error adding mapping for {} : {why}", quote(source))))?;
+    Ok(Mapping { source: source.clone(), destinations })
+}
+
+fn check(destinations: &[Destination]) -> Result<(), String> {
+    let mut seen = HashSet::new();
+    let mut totals: HashMap<Option<&str>, u32> = HashMap::new();
+    for destination in destinations {
+        if destination.template.is_empty() {
+            return Err("invalid mapping destination".to_owned());
+        }
+        if !seen.insert(&destination.template) {
+            return Err(format!("duplicate entry for {}", quote(&destination.template)));
+        }
+        let total = totals.entry(destination.cluster.as_deref()).or_default();
+        *total += u32::from(destination.weight);
+        if *total > 100 {
+            return Err("total weight needs to be <= 100".to_owned());
+        }
+    }
+    Ok(())
+}
+
+fn destination(node: &Node) -> Result<Destination, Error> {
+    let Value::Map(map) = &node.value else {
+        return Err(Error::at(&node.at, "Expected an entry for the mapping destination"));
+    };
+    let (mut template, mut cluster, mut given) = (String::new(), None, None);
+    for entry in map.entries() {
+        let node = &entry.node;
+        match entry.key.to_ascii_lowercase().as_str() {
+            "destination" | "dest" => template = node.text()?.to_owned(),
+            "weight" => given = Some(weight(node)?),
+            "cluster" => cluster = some(node)?,
+            _ if entry.used => {}
+            _ => {
+                let text = format!("Unknown field {} for mapping destination", quote(&entry.key));
+                return Err(Error::at(&node.at, text));
+            }
+        }
+    }
+    let missing = || Error::at(&node.at, format!("Missing weight for mapping destination {}", quote(&template)));
+    let weight = given.ok_or_else(missing)?;
+    Ok(Destination { template, weight, cluster })
+}
+
+/// 0 to 100, as a number or with a per cent sign.
+fn weight(node: &Node) -> Result<u8, Error> {
+    let (number, shown) = match &node.value {
+        Value::Text(text) => {
+            let digits = text.strip_suffix('%').unwrap_or(text);
+            (digits.parse().ok(), quote(digits))
+        }
+        Value::Integer(number) => (Some(*number), number.to_string()),
+        other => {
+            return Err(Error::at(&node.at, format!("Unknown entry type for weight of {}", other.kind())));
+        }
+    };
+    let weight = number.and_then(|number| u8::try_from(number).ok()).filter(|&weight| weight <= 100);
+    weight.ok_or_else(|| Error::at(&node.at, format!("Invalid weight {shown} for mapping destination")))
+}

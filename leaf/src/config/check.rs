@@ -1,0 +1,70 @@
+//! What is checked when a server starts, not by `-t`: the command line counts too.
+
+use super::defaults::SYSTEM_ACCOUNT;
+use super::duration::show;
+use super::model::Config;
+
+/// From here on nats-server advises against large messages, in bytes.
+const LARGE_PAYLOAD: usize = 8 << 20;
+
+/// Whether a server can run with this configuration; else nats-server's words for why not.
+pub fn check(config: &Config) -> Result<(), String> {
+    lame_duck(config)?;
+    payload(config)?;
+    if config.server_name.contains(' ') {
+        return Err("server name cannot contain spaces".to_owned());
+    }
+    no_auth_user(config)?;
+    system_account(config)
+}
+
+/// What nats-server logs as a warning at start about a configuration that it does run with.
+pub fn remarks(config: &Config) -> Vec<String> {
+    let mut remarks = Vec::new();
+    if config.limits.max_payload.is_some_and(|max| max > LARGE_PAYLOAD) {
+        let text = "Maximum payloads over 8.00 MB are generally discouraged and could lead to poor performance";
+        remarks.push(text.to_owned());
+    }
+    remarks
+}
+
+fn lame_duck(config: &Config) -> Result<(), String> {
+    let (grace, all) = (config.lame_duck_grace_period, config.lame_duck_duration);
+    if grace < all {
+        return Ok(());
+    }
+    let (grace, all) = (show(grace), show(all));
+    Err(format!("lame duck grace period ({grace}) should be strictly lower than lame duck duration ({all})"))
+}
+
+fn payload(config: &Config) -> Result<(), String> {
+    let pending = config.limits.max_pending;
+    match config.limits.max_payload {
+        Some(payload) if payload > pending => {
+            Err(format!("max_payload ({payload}) cannot be higher than max_pending ({pending})"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn no_auth_user(config: &Config) -> Result<(), String> {
+    let auth = &config.auth;
+    let Some(user) = &auth.no_auth_user else { return Ok(()) };
+    if auth.users.is_empty() && auth.nkeys.is_empty() {
+        return Err(format!("no_auth_user: \"{user}\" present, but users/nkeys are not defined"));
+    }
+    if auth.users.iter().any(|u| u.name == *user) || auth.nkeys.iter().any(|u| u.nkey == *user) {
+        return Ok(());
+    }
+    let place = "in authorization block or account configuration";
+    Err(format!("no_auth_user: \"{user}\" not present as user or nkey {place}"))
+}
+
+fn system_account(config: &Config) -> Result<(), String> {
+    match &config.system_account {
+        Some(name) if name != SYSTEM_ACCOUNT && !config.accounts.iter().any(|account| account.name == *name) => {
+            Err("error resolving system account: account missing".to_owned())
+        }
+        _ => Ok(()),
+    }
+}

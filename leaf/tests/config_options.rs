@@ -1,0 +1,284 @@
+//! Options, one by one: what they make of the configuration, and what is said about those that are wrong.
+
+#![allow(clippy::unwrap_used)]
+
+mod config_common;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use config_common::Memory;
+use leaf::config::{Config, HandshakeFirst, Responses, check, remarks};
+
+fn good(text: &str) -> Config {
+    Memory::new(text).read().unwrap_or_else(|errors| panic!("{text}: {errors}"))
+}
+
+fn bad(text: &str) -> String {
+    match Memory::new(text).read() {
+        Ok(config) => panic!("{text}: {config:?}"),
+        Err(errors) => errors.to_string(),
+    }
+}
+
+fn nkey() -> String {
+    format!("U{}", "A".repeat(55))
+}
+
+#[test]
+fn an_empty_file_is_the_default_with_a_warning() {
+    let config = good("");
+    assert_eq!(config.warnings, ["t.conf: config has no values or is empty"]);
+    let digest = config.digest.clone();
+    assert_eq!(
+        config,
+        Config { file: Some("t.conf".into()), digest, warnings: config.warnings.clone(), ..Config::default() }
+    );
+}
+
+#[test]
+fn digests_are_those_of_nats_server() {
+    // Each was printed by `nats-server -t`, 2.15.1.
+    for (text, digest) in [
+        ("no_auth_user: zz", "22e7309de2db766968fc5548fe174bfc3d0b75ba6fd2baf3625ac5df52dbebcb"),
+        ("# c\n system_account=\"$SYS\" // d", "ea91901b9ea0f9685702bd73c8ffa6599ab46a94bcabc7471ec27df62f888b81"),
+        (
+            "accounts {A {users: [{user: a, password: b}]}}\nno_auth_user: zz",
+            "576e8e18ee04e34b2af5c3a5c63bfdec02fc2bce8206109494844463d20904c9",
+        ),
+        (
+            "max_traced_msg_len: 5\nserver_name: \"a\\n<é\"\nping_interval: \"1m\"\nmax_payload:1000",
+            "15c69fb1f1552b318a40fb73301585a016759689d344076c442d8a0d6f40c9db",
+        ),
+    ] {
+        assert_eq!(good(text).digest, format!("sha256:{digest}"), "{text}");
+    }
+}
+
+#[test]
+fn listeners() {
+    let config = good("listen: \"[::1]:-1\"\nhttp: 127.0.0.1:8222\nhttp_base_path: \"a//b/\"\nserver_tags: [x, y]");
+    assert_eq!((config.host.as_deref(), config.port), (Some("::1"), None));
+    let monitor = config.monitor.unwrap();
+    assert_eq!((monitor.host.as_deref(), monitor.port), (Some("127.0.0.1"), Some(8222)));
+    assert_eq!(monitor.base_path, "/a/b");
+    assert_eq!(config.tags, ["x", "y"]);
+    assert_eq!(good("port: 0").port, Some(4222));
+    assert!(good("http_port: 0").monitor.is_none());
+    assert_eq!(good("server_metadata { a: b }").metadata["a"], "b");
+    assert_eq!(bad("port: 70000"), "t.conf:1:0: invalid port 70000");
+    assert_eq!(bad("listen: \"a:b\""), "t.conf:1:0: could not parse port \"b\"");
+    assert_eq!(bad("server_name: \"a b\""), "t.conf:1:0: server name cannot contain spaces");
+}
+
+#[test]
+fn limits() {
+    let limits = good("max_conn: 0\nmax_subs: 7\nmax_sub_tokens: 16\nmax_control_line: 2KB\nping_max: 3").limits;
+    assert_eq!((limits.max_connections, limits.max_subscriptions, limits.max_subscription_tokens), (0, 7, 16));
+    assert_eq!((limits.max_control_line, limits.ping_max), (2048, 3));
+    assert_eq!(good("max_payload: 0").limits.max_payload, Some(1 << 20));
+    assert_eq!(good("write_deadline: \"1500ms\"").limits.write_deadline, Duration::from_millis(1500));
+    assert_eq!(bad("max_payload: 2GB"), "t.conf:1:0: max_payload value is too big");
+    assert_eq!(bad("max_sub_tokens: 256"), "t.conf:1:0: max_sub_tokens value is too big");
+    assert_eq!(bad("max_pending: -1"), "t.conf:1:0: max_pending value can not be negative");
+    let config = good("write_deadline: 5");
+    assert_eq!(config.limits.write_deadline, Duration::from_secs(5));
+    let text = "t.conf:1:0: invalid use of field \"write_deadline\": write_deadline should be converted to a duration";
+    assert_eq!(config.warnings, [text]);
+    assert_eq!(remarks(&good("max_payload: 9MB")).len(), 1);
+}
+
+#[test]
+fn logging() {
+    let log =
+        good("trace_verbose: true\ntrace: false\nlogtime: no\nlog_file: x\nlog_size_limit: 1MB\nlog_format: json").log;
+    assert!(log.trace && log.trace_verbose && !log.time && log.json);
+    assert_eq!((log.file, log.size_limit), (Some(PathBuf::from("x")), 1 << 20));
+    assert!(bad("log_format: xml").contains("log_format must be"));
+}
+
+#[test]
+fn users_and_their_permissions() {
+    let nkey = nkey();
+    let config = good(&format!(
+        "authorization {{
+            timeout: 1.5
+            default_permissions {{ publish: \"a.>\" }}
+            users: [
+                {{ user: a, password: b }}
+                {{ nkey: {nkey}, permissions {{ sub: {{ allow: \"x q*\", deny: [y, z] }}, allow_responses: true }} }}
+                {{ user: c, password: d, permissions {{ allow_responses {{ max: -1, ttl: \"5s\" }} }}
+                   connection_types: [standard] }}
+            ]
+        }}"
+    ));
+    assert_eq!(config.auth.timeout, Some(Duration::from_millis(1500)));
+    let [a, c] = &config.auth.users[..] else { panic!() };
+    assert_eq!(a.permissions.as_ref().unwrap().publish.allow.as_deref(), Some(&["a.>".to_owned()][..]));
+    assert_eq!(a.password.expose(), "b");
+    let responses = c.permissions.as_ref().unwrap().responses;
+    assert_eq!(responses, Some(Responses { max: None, expires: Some(Duration::from_secs(5)) }));
+    assert_eq!(c.connection_types, ["STANDARD"]);
+    let permissions = config.auth.nkeys[0].permissions.as_ref().unwrap();
+    assert_eq!(permissions.publish.allow, Some(Vec::new()));
+    assert_eq!(permissions.subscribe.deny, ["y", "z"]);
+    assert!(!format!("{config:?}").contains("\"b\""));
+}
+
+#[test]
+fn ways_to_log_in_exclude_each_other() {
+    for (text, complaint) in [
+        ("authorization { token: a, user: b, password: c }", "1:0: Cannot have a user/pass and token"),
+        ("authorization { token: a, users: [] }", "1:0: Can not have a token and a users array"),
+        ("authorization { pass: a }", "1:0: A password needs a user"),
+        (
+            "accounts { A { users: [{user: x, password: y}] } }\nauthorization { user: a, pass: b }",
+            "2:1: Can not have a single user/pass and a users array",
+        ),
+        (
+            "accounts { A { users: [{user: x, password: y}] }\nB { users: [{user: x, password: y}] } }",
+            "2:5: Duplicate user \"x\" detected",
+        ),
+        ("authorization { users: [ {password: a} ] }", "1:26: User entry requires a user"),
+        ("authorization { users: [ {nkey: abc} ] }", "1:26: Not a valid public nkey for a user"),
+        (
+            "authorization { users: [ {user: a, password: b, allowed_connection_types: [STANDARD, foo, bar]} ] }",
+            "1:48: invalid connection types [\"FOO\" \"BAR\"]",
+        ),
+        ("authorization { permissions { pub: a }, user: a, pass: b }", "1:0: Permissions in the authorization block"),
+        ("authorization { users: [{user: a, permissions { pub: \"a..b\" }}] }", "not a valid subject"),
+        ("authorization { users: [{user: a, permissions { pub: \"a q\" }}] }", "\"a q\" is not a valid subject"),
+        ("authorization { auth_callout {} }", "1:16: \"auth_callout\" is not supported yet"),
+    ] {
+        assert!(bad(text).contains(complaint), "{text}: {}", bad(text));
+    }
+    let warning = "t.conf:1:16: invalid use of field \"timeout\": timeout of 90 (90.000000 seconds) is high, consider \
+                   keeping it under 60 seconds. possibly caused by unquoted duration; use '1m' instead of 1m, for example";
+    assert_eq!(good("authorization { timeout: 90 }").warnings, [warning]);
+}
+
+#[test]
+fn accounts_and_mappings() {
+    let config = good(
+        "mappings { a.*: \"b.$1\" }
+        accounts {
+            A { users: [{user: x, password: y}], limits { max_conn: 3, max_pay: -1 }
+                default_permissions { sub: q }
+                maps { s: [ {dest: t, weight: \"40%\"}, {destination: u, weight: 60}, {dest: v, weight: 100, cluster: C} ] } }
+            SYS { }
+        }
+        system_account: SYS",
+    );
+    let names: Vec<&str> = config.accounts.iter().map(|account| account.name.as_str()).collect();
+    assert_eq!(names, ["$G", "A", "SYS"]);
+    assert_eq!(config.accounts[0].mappings[0].destinations[0].weight, 100);
+    assert_eq!(config.accounts[1].mappings[0].destinations[2].cluster.as_deref(), Some("C"));
+    assert_eq!((config.accounts[1].limits.max_connections, config.accounts[1].limits.max_payload), (Some(3), None));
+    assert_eq!(config.auth.users[0].account, 1);
+    assert!(config.auth.users[0].permissions.is_some());
+    assert_eq!(config.system_account.as_deref(), Some("SYS"));
+    assert_eq!(good("no_system_account: true").system_account, None);
+    for (text, complaint) in [
+        (
+            "mappings { a: [{dest: b, weight: 60}, {dest: c, weight: 60}] }",
+            "1:11: Error adding mapping for \"a\" : total weight needs to be <= 100",
+        ),
+        ("mappings { a: [{dest: b, weight: 6}, {dest: b, weight: 6}] }", "duplicate entry for \"b\""),
+        ("mappings { a: {dest: b} }", "Missing weight for mapping destination \"b\""),
+        ("mappings { a..b: c }", "Subject \"a..b\" is not a valid subject"),
+        ("mappings { a: {dest: b, weight: 101} }", "Invalid weight 101"),
+        ("accounts: [A, A]", "Duplicate Account Entry: A"),
+        ("accounts { A { imports: [{}] } }", "1:15: \"imports\" is not supported yet"),
+        ("accounts { A { zz: 1 } }", "1:15: unknown field \"zz\""),
+        ("accounts { A { limits { zz: 1 } } }", "Unknown field \"zz\" parsing account limits"),
+    ] {
+        assert!(bad(text).contains(complaint), "{text}: {}", bad(text));
+    }
+}
+
+#[test]
+fn tls_blocks() {
+    let tls = good(
+        "tls { certs: [ {cert_file: a, key_file: b}, {cert_file: c, key_file: d} ], timeout: 0.5, verify: true
+            min_version: \"1.3\", handshake_first: auto, connection_rate_limit: 9
+            cipher_suites: [TLS13_AES_128_GCM_SHA256, TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305]
+            curve_preferences: [X25519] }",
+    )
+    .tls
+    .unwrap();
+    assert_eq!(tls.certs[1], ("c".into(), "d".into()));
+    assert_eq!((tls.timeout, tls.verify, tls.only_1_3), (Duration::from_millis(500), true, true));
+    assert_eq!(tls.handshake_first, HandshakeFirst::Auto(Duration::from_millis(50)));
+    assert_eq!(tls.cipher_suites, ["TLS_AES_128_GCM_SHA256", "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256"]);
+    let files = "cert_file: a, key_file: b,";
+    for (text, complaint) in [
+        ("cert_file: a", "1:0: missing 'key_file'"),
+        ("", "missing 'cert_file' and 'key_file'"),
+        (&format!("{files} certs: [ {{cert_file: a, key_file: b}} ]"), "cannot combine 'cert_file'"),
+        (&format!("{files} zz: 1"), "error parsing tls config, unknown field \"zz\""),
+        (&format!("{files} verify_and_map: true"), "\"verify_and_map\" is not supported yet"),
+        (&format!("{files} min_version: \"1.1\""), "unsupported TLS version: TLS 1.1"),
+        (
+            &format!("{files} cipher_suites: [TLS_RSA_WITH_RC4_128_SHA]"),
+            "cipher suite \"TLS_RSA_WITH_RC4_128_SHA\" is not supported",
+        ),
+        (&format!("{files} curve_preferences: [CurveP521]"), "curve \"CurveP521\" is not supported"),
+        (&format!("{files} handshake_first: soon"), "field \"handshake_first\"'s value \"soon\" is invalid"),
+    ] {
+        let text = format!("tls {{ {text} }}");
+        assert!(bad(&text).contains(complaint), "{text}: {}", bad(&text));
+    }
+}
+
+#[test]
+fn what_is_missing_is_refused_by_name() {
+    for key in [
+        "jetstream",
+        "mqtt",
+        "websocket",
+        "ws",
+        "cluster",
+        "gateway",
+        "leaf",
+        "operator",
+        "resolver",
+        "trusted_keys",
+        "proxies",
+    ] {
+        assert_eq!(bad(&format!("{key} {{}}")), format!("t.conf:1:0: \"{key}\" is not supported yet"));
+    }
+    good("jetstream: false\nsyslog: off\nwrite_timeout: default\nhttps_port: 0\nconnect_error_reports: 3600");
+    assert!(bad("write_timeout: close").contains("not supported yet"));
+    assert_eq!(bad("zz: 1\njetstream: true\nyy: 2").lines().count(), 3);
+}
+
+#[test]
+fn start_time_checks() {
+    for (text, complaint) in [
+        ("no_auth_user: zz", "no_auth_user: \"zz\" present, but users/nkeys are not defined"),
+        ("system_account: ZZ", "error resolving system account: account missing"),
+    ] {
+        assert_eq!(check(&good(text)), Err(complaint.to_owned()));
+    }
+    for text in ["system_account: \"$G\"", "max_payload: -1", "no_auth_user: a\nauthorization { users: [{user: a}] }"] {
+        assert_eq!(check(&good(text)), Ok(()), "{text}");
+    }
+}
+
+#[test]
+fn variables_and_includes() {
+    let memory = Memory::new("authorization { P = $PW, users: [{user: a, password: $P}] }\ninclude a/b.conf");
+    let memory = memory.file("a/b.conf", "include \"../c.conf\"").file("c.conf", "max_payload: 5");
+    let config = memory.variable("PW", "\"12\"").read().unwrap();
+    assert_eq!(config.auth.users[0].password.expose(), "12");
+    assert_eq!(config.limits.max_payload, Some(5));
+    for (memory, complaint) in [
+        (Memory::new("include t.conf"), "error parsing include file 't.conf', t.conf includes itself"),
+        (Memory::new("server_name: $A").variable("A", "$B").variable("B", "$A"), "variable reference cycle for 'A'"),
+        (Memory::new("include a.conf").file("a.conf", "zz: 1"), "a.conf:1:0: unknown field \"zz\""),
+        (Memory::new("include a.conf").file("a.conf", "a: [,"), "'a.conf', Parse error on line 1"),
+    ] {
+        let text = memory.read().unwrap_err().to_string();
+        assert!(text.contains(complaint), "{text}");
+    }
+}
