@@ -1,1 +1,5 @@
 //! The impure part: sockets, TLS, files, signals, the clock and randomness live here and nowhere else.
+
+pub mod files;
+pub mod signal;
+pub mod tls;
