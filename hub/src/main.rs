@@ -1,3 +1,7 @@
-//! petiole-hub.
+//! petiole-hub: the server for the cloud side.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    leaf::shell::run::main("petiole-hub")
+}

@@ -1,3 +1,7 @@
-//! petiole-leaf.
+//! petiole-leaf: the server for gateways, vehicles and plant floors.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    leaf::shell::run::main("petiole-leaf")
+}

@@ -24,39 +24,8 @@ pub enum Invocation {
     Help,
     /// `--help_tls`: print what a `tls` block may hold.
     HelpTls,
-    /// `-sl`: send a signal to a running server.
-    Signal {
-        /// Which.
-        command: Command,
-        /// To whom.
-        target: Target,
-    },
-}
-
-/// A signal's name on the command line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// `stop`: SIGKILL.
-    Stop,
-    /// `quit`: SIGINT.
-    Quit,
-    /// `term`: SIGTERM.
-    Term,
-    /// `reopen`: SIGUSR1.
-    Reopen,
-    /// `ldm`: SIGUSR2.
-    LameDuck,
-    /// `reload`: SIGHUP.
-    Reload,
-}
-
-/// The receiver of a signal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// The one server that is running.
-    Only,
-    /// A process id or prefix of one with `*`, or the path of a file that holds one: whoever sends looks.
-    Given(String),
+    /// `-sl`: send a signal to a running server: `<command>[=<pid|pid file|*>]`, as given.
+    Signal(String),
 }
 
 /// Why a command line is not one.
@@ -293,8 +262,8 @@ fn decide(mut seen: Seen, word: Option<String>) -> Result<Invocation, Usage> {
     if let Some(text) = seen.refused {
         return Err(Usage::Refused(text));
     }
-    if let Some(signal) = &seen.signal {
-        return parse_signal(signal);
+    if let Some(signal) = seen.signal {
+        return Ok(Invocation::Signal(signal));
     }
     match seen.config.take() {
         Some(file) if seen.test => Ok(Invocation::Test(file)),
@@ -308,25 +277,4 @@ fn decide(mut seen: Seen, word: Option<String>) -> Result<Invocation, Usage> {
             Ok(Invocation::Run(Box::new(seen.flags)))
         }
     }
-}
-
-/// `command`, or `command=pid`.
-fn parse_signal(text: &str) -> Result<Invocation, Usage> {
-    let mut parts = text.split('=');
-    let (name, pid) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    let more: Vec<&str> = parts.collect();
-    if !more.is_empty() {
-        return Err(Usage::Refused(format!("invalid signal parameters: [{}]", more.join(" "))));
-    }
-    let command = match name {
-        "stop" => Command::Stop,
-        "quit" => Command::Quit,
-        "term" => Command::Term,
-        "reopen" => Command::Reopen,
-        "ldm" => Command::LameDuck,
-        "reload" => Command::Reload,
-        other => return Err(Usage::Refused(format!("unknown signal {}", quote(other)))),
-    };
-    let target = if pid.is_empty() { Target::Only } else { Target::Given(pid.to_owned()) };
-    Ok(Invocation::Signal { command, target })
 }

@@ -42,6 +42,8 @@ pub struct Connect {
     pub jwt: Option<String>,
     /// Legacy; refused when it names one.
     pub account: Option<String>,
+    /// Legacy; refused when it is on.
+    pub new_account: bool,
 }
 
 /// A switch that is on unless the client says otherwise.

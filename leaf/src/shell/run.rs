@@ -1,0 +1,402 @@
+//! From the command line to the last connection: what both programs do, in order.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::cell::Cell;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::signal::unix::{Signal, SignalKind, signal as on_signal};
+use tokio::task::{LocalSet, spawn_local};
+use tracing::{error, info, warn};
+
+use super::server::{Server, TlsSetup};
+use super::tls::ServerTls;
+use super::{files, http, log, signal};
+use crate::auth::nkey;
+use crate::config::cli::{self, Invocation};
+use crate::config::{self, Config, Flags};
+use crate::node::{Identity, Node};
+
+/// Connections the kernel holds for us while we are busy.
+const BACKLOG: u32 = 1024;
+/// How long the last answers may take when the server ends.
+const DRAIN: Duration = Duration::from_millis(100);
+/// Where everybody is reached.
+const ANY_HOST: &str = "0.0.0.0";
+/// Where only this machine is reached.
+const LOOPBACK: &str = "127.0.0.1";
+
+/// Runs the program called `name` (`petiole-leaf`, `petiole-hub`) with the arguments of the process.
+pub fn main(name: &'static str) -> ExitCode {
+    match cli::parse(std::env::args().skip(1)) {
+        Ok(Invocation::Run(flags)) => start(name, &flags),
+        Ok(Invocation::Test(path)) => test(name, &path),
+        Ok(Invocation::Version) => print(&cli::version(name)),
+        Ok(Invocation::Help) => print(&cli::help(name)),
+        Ok(Invocation::HelpTls) => print(cli::tls_help()),
+        Ok(Invocation::Signal(argument)) => done(name, signal::run(&files::program_name(), &argument)),
+        Err(usage) => {
+            match &usage {
+                cli::Usage::Malformed(text) => {
+                    eprintln!("{text}");
+                    println!("{}", cli::help(name));
+                }
+                cli::Usage::Refused(text) => eprintln!("{name}: {text}"),
+            }
+            ExitCode::from(usage.exit_code())
+        }
+    }
+}
+
+fn print(text: &str) -> ExitCode {
+    println!("{}", text.trim_end());
+    ExitCode::SUCCESS
+}
+
+fn done(name: &str, result: Result<(), String>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(text) => {
+            eprintln!("{name}: {text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// `-t`: is the file in order? A warning counts as a mistake, as with nats-server.
+fn test(name: &str, path: &Path) -> ExitCode {
+    let result = config::read(path, &mut Disk).map_err(|errors| errors.to_string()).and_then(|config| {
+        let warnings = config.warnings.join("\n");
+        if warnings.is_empty() { Ok(config) } else { Err(warnings) }
+    });
+    match result {
+        Ok(config) => {
+            eprintln!("{name}: configuration file {} is valid ({})", path.display(), config.digest);
+            ExitCode::SUCCESS
+        }
+        Err(text) => done(name, Err(text)),
+    }
+}
+
+/// The files and the environment of this machine.
+struct Disk;
+
+impl config::Source for Disk {
+    fn read(&mut self, path: &Path) -> io::Result<String> {
+        let bytes = std::fs::read(path)?;
+        String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "not UTF-8"))
+    }
+
+    fn env(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+}
+
+/// The configuration file, if there is one, and what the command line says about it.
+fn load(flags: &Flags) -> Result<Config, String> {
+    let mut config = match &flags.config {
+        None => Config::default(),
+        Some(path) => config::read(path, &mut Disk).map_err(|errors| errors.to_string())?,
+    };
+    flags.apply(&mut config)?;
+    config::check(&config)?;
+    Ok(config)
+}
+
+fn load_tls(config: &Config) -> Result<Option<TlsSetup>, String> {
+    let Some(tls) = &config.tls else { return Ok(None) };
+    Ok(Some(TlsSetup {
+        server: ServerTls::load(tls)?,
+        first: tls.handshake_first,
+        optional: config.allow_non_tls,
+        timeout: tls.timeout,
+        rate_limit: tls.connection_rate_limit,
+        rate: Cell::new((0, 0)),
+    }))
+}
+
+fn start(name: &'static str, flags: &Flags) -> ExitCode {
+    let prepared = load(flags).and_then(|config| {
+        let tls = load_tls(&config)?;
+        let handle = log::init(&config.log)?;
+        Ok((config, tls, handle))
+    });
+    let (config, tls, handle) = match prepared {
+        Ok(prepared) => prepared,
+        Err(text) => return done(name, Err(text)),
+    };
+    for warning in &config.warnings {
+        eprintln!("{warning}");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return fatal(&format!("Cannot start the event loop: {error}")),
+    };
+    let result = LocalSet::new().block_on(&runtime, serve(name, flags, config, tls, handle));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(text) => fatal(&text),
+    }
+}
+
+fn fatal(text: &str) -> ExitCode {
+    error!(target: "fatal", "{text}");
+    ExitCode::FAILURE
+}
+
+async fn serve(
+    name: &'static str,
+    flags: &Flags,
+    config: Config,
+    tls: Option<TlsSetup>,
+    log: log::Handle,
+) -> Result<(), String> {
+    raise_file_limit();
+    let signals = Signals::new()?;
+    let host = config.host.clone().unwrap_or_else(|| default_host(&config).to_owned());
+    let (clients, address) = listen(&host, config.port, "port").await?;
+    let monitor = match &config.monitor {
+        None => None,
+        Some(at) => Some(listen(at.host.as_deref().unwrap_or(&host), at.port, "monitoring port").await?),
+    };
+    let mut seed = [0; 40];
+    getrandom::fill(&mut seed).map_err(|error| format!("No randomness to start with: {error}"))?;
+    let identity = identity(name, &config, &host, address, &seed);
+    welcome(name, &config, &identity, address, monitor.as_ref().map(|(_, at)| *at), tls.is_some());
+    let draws = u64::from_le_bytes([seed[32], seed[33], seed[34], seed[35], seed[36], seed[37], seed[38], seed[39]]);
+    let port_files = Files::write(&config, address, monitor.as_ref().map(|(_, at)| *at))?;
+    let base_path = config.monitor.as_ref().map(|at| at.base_path.clone()).unwrap_or_default();
+    let open = flags.config.is_none() && !config.auth.required();
+    let node = Node::new(config, identity, draws)?;
+    let server = Server::new(node, Instant::now(), tls);
+    spawn_local(server.clone().keep_time());
+    spawn_local(accept(server.clone(), clients));
+    if let Some((listener, _)) = monitor {
+        spawn_local(http::serve(server.clone(), listener, base_path));
+    }
+    info!("Server is ready");
+    if open {
+        invite(address);
+    }
+    signals.obey(&server, flags, &log).await;
+    info!("Initiating Shutdown...");
+    server.with_node(|node, now| node.close_all(now));
+    tokio::time::sleep(DRAIN).await;
+    port_files.remove();
+    info!("Server Exiting..");
+    Ok(())
+}
+
+/// Without a word about where to listen, everybody is reached only if everybody must log in.
+fn default_host(config: &Config) -> &'static str {
+    if config.auth.required() { ANY_HOST } else { LOOPBACK }
+}
+
+/// As many connections as the system allows, not as many as a shell's default does.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if limit.current != limit.maximum && setrlimit(Resource::Nofile, raised).is_err() {
+        warn!("The limit of open files stays at {:?}", limit.current);
+    }
+}
+
+async fn listen(host: &str, port: Option<u16>, what: &str) -> Result<(TcpListener, SocketAddr), String> {
+    let port = port.unwrap_or(0);
+    let failed = |error: io::Error| format!("Error listening on {what}: {host}:{port}, \"{error}\"");
+    let mut found: Vec<SocketAddr> =
+        tokio::net::lookup_host((host.trim_matches(['[', ']']), port)).await.map_err(failed)?.collect();
+    // As Go does: a name that has both is taken by its IPv4 address.
+    found.sort_by_key(SocketAddr::is_ipv6);
+    let address = *found.first().ok_or_else(|| failed(io::ErrorKind::AddrNotAvailable.into()))?;
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.map_err(failed)?;
+    socket.set_reuseaddr(true).map_err(failed)?;
+    socket.bind(address).map_err(failed)?;
+    let listener = socket.listen(BACKLOG).map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+fn identity(program: &'static str, config: &Config, host: &str, address: SocketAddr, seed: &[u8; 40]) -> Identity {
+    let mut key = [0; 32];
+    key.copy_from_slice(&seed[..32]);
+    let (host, port) = advertised(config, host, address.port());
+    let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as i128;
+    Identity { server_id: nkey::server_id(&key), epoch, host, port, program }
+}
+
+/// What INFO tells clients to connect to.
+fn advertised(config: &Config, host: &str, port: u16) -> (String, u16) {
+    let Some(text) = &config.client_advertise else { return (host.to_owned(), port) };
+    match text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?))) {
+        Some((host, port)) if !host.is_empty() => (host.trim_matches(['[', ']']).to_owned(), port),
+        _ => (text.clone(), port),
+    }
+}
+
+fn welcome(
+    name: &str,
+    config: &Config,
+    identity: &Identity,
+    address: SocketAddr,
+    monitor: Option<SocketAddr>,
+    tls: bool,
+) {
+    info!("Starting {name}");
+    info!("  Version:  {}", env!("CARGO_PKG_VERSION"));
+    info!("  Protocol: nats-server {}", crate::PROTOCOL_VERSION);
+    info!("  Name:     {}", if config.server_name.is_empty() { &identity.server_id } else { &config.server_name });
+    info!("  ID:       {}", identity.server_id);
+    if let Some(file) = &config.file {
+        info!("Using configuration file: {} ({})", file.display(), config.digest);
+    }
+    for remark in config::remarks(config) {
+        warn!("{remark}");
+    }
+    if config.host.is_none() && !config.auth.required() {
+        info!("Nobody has to log in and no host is set: only this machine can connect");
+    }
+    if let Some(at) = monitor {
+        info!("Starting http monitor on {at}");
+    }
+    info!("Listening for client connections on {address}");
+    if tls {
+        info!("TLS required for client connections");
+    }
+}
+
+/// The first run: what to try next.
+fn invite(address: SocketAddr) {
+    info!("Open to every program on this machine. Try, in two terminals:");
+    info!("    nats --server {address} subscribe 'hello.>'");
+    info!("    nats --server {address} publish hello.world 'it works'");
+    info!("A configuration file (-c) adds users, TLS and limits; -m 8222 adds a status page");
+}
+
+/// The files that say where the server is.
+struct Files(Option<files::PortsFile>);
+
+impl Files {
+    fn write(config: &Config, clients: SocketAddr, monitor: Option<SocketAddr>) -> Result<Self, String> {
+        if let Some(path) = &config.pid_file {
+            files::write_pid_file(path)?;
+        }
+        let Some(directory) = &config.ports_file_dir else { return Ok(Self(None)) };
+        let local = files::local_addresses();
+        let scheme = if config.tls.is_some() { "tls" } else { "nats" };
+        let ports = files::Ports {
+            nats: files::urls(scheme, clients, &local),
+            monitoring: monitor.map(|at| files::urls("http", at, &local)).unwrap_or_default(),
+        };
+        Ok(Self(Some(files::PortsFile::write(directory, &files::program_name(), &ports)?)))
+    }
+
+    fn remove(self) {
+        if let Some(Err(error)) = self.0.map(files::PortsFile::remove) {
+            warn!("{error}");
+        }
+    }
+}
+
+/// Takes clients in until told to stop.
+async fn accept(server: Rc<Server>, listener: TcpListener) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = server.stop_listening.notified() => return,
+        };
+        match accepted {
+            Ok((stream, remote)) => drop(spawn_local(server.clone().serve(stream, remote))),
+            Err(error) => {
+                // Out of files or memory: those who are here go on; newcomers wait.
+                error!("Error accepting a client: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+/// The signals a server obeys.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+    user1: Signal,
+    user2: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, String> {
+        let on = |kind| on_signal(kind).map_err(|error| format!("Cannot handle signals: {error}"));
+        Ok(Self {
+            interrupt: on(SignalKind::interrupt())?,
+            terminate: on(SignalKind::terminate())?,
+            hangup: on(SignalKind::hangup())?,
+            user1: on(SignalKind::user_defined1())?,
+            user2: on(SignalKind::user_defined2())?,
+        })
+    }
+
+    /// Does what signals say until one of them, or the end of lame duck mode, ends the server.
+    async fn obey(mut self, server: &Rc<Server>, flags: &Flags, log: &log::Handle) {
+        loop {
+            tokio::select! {
+                _ = self.interrupt.recv() => return trapped("interrupt"),
+                _ = self.terminate.recv() => {
+                    trapped("terminated");
+                    if !server.node.borrow().is_lame_duck() {
+                        return;
+                    }
+                }
+                _ = self.hangup.recv() => {
+                    trapped("hangup");
+                    reload(server, flags, log);
+                }
+                _ = self.user1.recv() => {
+                    trapped("user defined signal 1");
+                    log.reopen();
+                }
+                _ = self.user2.recv() => {
+                    trapped("user defined signal 2");
+                    server.with_node(|node, now| node.start_lame_duck(now));
+                }
+                () = server.shutdown.notified() => return,
+            }
+        }
+    }
+}
+
+fn trapped(signal: &str) {
+    info!("Trapped \"{signal}\" signal");
+}
+
+/// Reads the configuration again; on any mistake everything stays as it is.
+fn reload(server: &Rc<Server>, flags: &Flags, log: &log::Handle) {
+    if flags.config.is_none() {
+        return error!("Failed to reload server configuration: can only reload config file");
+    }
+    if let Err(text) = try_reload(server, flags, log) {
+        error!("Failed to reload server configuration: {text}");
+    }
+}
+
+fn try_reload(server: &Rc<Server>, flags: &Flags, log: &log::Handle) -> Result<(), String> {
+    let config = load(flags)?;
+    let tls = load_tls(&config)?;
+    for warning in &config.warnings {
+        warn!("{warning}");
+    }
+    let (logging, pid_file) = (config.log.clone(), config.pid_file.clone());
+    server.with_node(|node, now| node.reload(now, config))?;
+    *server.tls.borrow_mut() = tls.map(Rc::new);
+    log.reconfigure(&logging)?;
+    if let Some(path) = pid_file {
+        files::write_pid_file(&path)?;
+    }
+    Ok(())
+}
