@@ -1,1 +1,8 @@
 //! Who is it, and what may they do.
+//!
+//! Decisions only: bcrypt, which takes its time, is left to the shell ([`directory::Decision::CheckPassword`]).
+
+pub mod directory;
+pub mod nkey;
+pub mod password;
+pub mod permissions;
