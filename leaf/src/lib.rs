@@ -4,9 +4,14 @@
 
 pub mod account;
 pub mod auth;
+pub mod client;
 pub mod config;
 pub mod interest;
 pub mod message;
+pub mod node;
 pub mod shell;
 pub mod subject;
 pub mod wire;
+
+/// The version of nats-server whose protocols these are; clients look for features by it.
+pub const PROTOCOL_VERSION: &str = "2.15.1";

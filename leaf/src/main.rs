@@ -1,3 +1,5 @@
 //! petiole-leaf.
 
-fn main() {}
+fn main() {
+    leaf::shell::demo();
+}

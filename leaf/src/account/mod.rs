@@ -1,3 +1,177 @@
 //! Accounts: subject spaces that do not see each other.
 
 pub mod mapping;
+
+use crate::config;
+use crate::interest::Interest;
+use mapping::Mappings;
+
+/// Names an account of this server; lasts as long as the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AccountId(pub(crate) u16);
+
+/// Accounts at most.
+const ACCOUNTS_MAX: usize = u16::MAX as usize;
+
+/// An account while the server runs.
+#[derive(Debug)]
+pub struct Account {
+    /// Its name.
+    pub name: String,
+    /// It is the system account.
+    pub is_system: bool,
+    /// Who wants what in it.
+    pub interest: Interest,
+    /// Where published subjects go instead.
+    pub mappings: Mappings,
+    /// What it may use.
+    pub limits: config::AccountLimits,
+    /// Connections logged in now.
+    pub connections: u32,
+    /// Connections ever.
+    pub total_connections: u64,
+    /// Messages and bytes its connections published.
+    pub received: Volume,
+    /// Messages and bytes delivered to its connections.
+    pub sent: Volume,
+    /// Connections closed because they could not follow.
+    pub slow_consumers: u64,
+}
+
+/// Messages and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Volume {
+    /// How many.
+    pub msgs: u64,
+    /// Headers and payloads.
+    pub bytes: u64,
+}
+
+impl Volume {
+    /// Counts one message.
+    #[inline]
+    pub fn count(&mut self, bytes: usize) {
+        self.msgs += 1;
+        self.bytes += bytes as u64;
+    }
+}
+
+impl Account {
+    /// Subscriptions it may still make.
+    pub fn subscriptions_left(&self) -> usize {
+        self.limits.max_subscriptions.map_or(usize::MAX, |max| (max as usize).saturating_sub(self.interest.len()))
+    }
+
+    /// Whether one more connection may log in.
+    pub fn has_room(&self) -> bool {
+        self.limits.max_connections.is_none_or(|max| self.connections < max)
+    }
+}
+
+/// All accounts of a server. They are found by name when the configuration is read, and by id ever after.
+#[derive(Debug)]
+pub struct Accounts {
+    list: Vec<Account>,
+    /// The account of each entry of the configuration.
+    configured: Vec<AccountId>,
+    seed: u64,
+    caching: bool,
+}
+
+impl Accounts {
+    /// The accounts of `config`.
+    ///
+    /// # Errors
+    /// When there are too many, or a mapping makes no sense; the text names it.
+    pub fn new(config: &config::Config, seed: u64) -> Result<Self, String> {
+        let mut accounts =
+            Self { list: Vec::new(), configured: Vec::new(), seed, caching: !config.limits.no_interest_cache };
+        accounts.configure(config)?;
+        Ok(accounts)
+    }
+
+    /// Takes the accounts of a changed configuration. One that is gone keeps its id and loses its users,
+    /// its mappings and its limits. Nothing is changed on an error.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn configure(&mut self, config: &config::Config) -> Result<(), String> {
+        let mut mappings = Vec::new();
+        for account in &config.accounts {
+            let compiled = Mappings::compile(&account.mappings).map_err(|(at, why)| {
+                format!("mapping \"{}\" of account \"{}\": {why}", account.mappings[at].source, account.name)
+            })?;
+            mappings.push(compiled);
+        }
+        let system = config.system_account.as_deref();
+        let new = config.accounts.iter().filter(|a| self.find(&a.name).is_none()).count();
+        if self.list.len() + new >= ACCOUNTS_MAX {
+            return Err(format!("more than {ACCOUNTS_MAX} accounts"));
+        }
+        for account in &mut self.list {
+            account.mappings = Mappings::default();
+            account.limits = config::AccountLimits::default();
+        }
+        self.configured.clear();
+        for (account, mappings) in config.accounts.iter().zip(mappings) {
+            let id = self.find(&account.name).unwrap_or_else(|| self.add(&account.name));
+            self.configured.push(id);
+            let live = &mut self.list[id.0 as usize];
+            live.mappings = mappings;
+            live.limits = account.limits.clone();
+        }
+        if let Some(name) = system
+            && self.find(name).is_none()
+        {
+            self.add(name);
+        }
+        for account in &mut self.list {
+            account.is_system = Some(account.name.as_str()) == system;
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, name: &str) -> AccountId {
+        let id = AccountId(self.list.len() as u16);
+        self.list.push(Account {
+            name: name.to_owned(),
+            is_system: false,
+            interest: Interest::new(self.seed.wrapping_add(u64::from(id.0)), self.caching),
+            mappings: Mappings::default(),
+            limits: config::AccountLimits::default(),
+            connections: 0,
+            total_connections: 0,
+            received: Volume::default(),
+            sent: Volume::default(),
+            slow_consumers: 0,
+        });
+        id
+    }
+
+    /// The account of this name.
+    pub fn find(&self, name: &str) -> Option<AccountId> {
+        self.list.iter().position(|account| account.name == name).map(|at| AccountId(at as u16))
+    }
+
+    /// The account at this place of the configuration.
+    pub fn configured(&self, index: usize) -> AccountId {
+        self.configured[index]
+    }
+
+    /// An account.
+    #[inline]
+    pub fn get(&self, id: AccountId) -> &Account {
+        &self.list[id.0 as usize]
+    }
+
+    /// An account.
+    #[inline]
+    pub fn get_mut(&mut self, id: AccountId) -> &mut Account {
+        &mut self.list[id.0 as usize]
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Account> {
+        self.list.iter()
+    }
+}

@@ -1,0 +1,509 @@
+//! A client of this server: the session behind a connection that speaks the NATS client protocol.
+//!
+//! Which rule comes before which is nats-server's order (`server/client.go`); the captures `client-*`
+//! show it on the wire.
+
+use std::rc::Rc;
+use tracing::{error, trace};
+
+use crate::auth::directory::{Identity, Offered};
+use crate::auth::nkey;
+use crate::auth::permissions::{Session, SubscribeDecision};
+use crate::message::Message;
+use crate::node::{About, Action, CloseReason, Cx, Kind, Out, Peer, Step, Sub};
+use crate::subject;
+use crate::wire::{Bounds, Connect, Info, Op, ParseError, Parsed, encode, parse};
+
+/// Bytes of name, language and version that are kept of each.
+const ABOUT_BYTES_MAX: usize = 1024;
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct Client {
+    options: Options,
+    phase: Phase,
+    bounds: Option<Bounds>,
+    identity: Option<Rc<Identity>>,
+    permissions: Option<Box<Session>>,
+    about: Option<Box<Told>>,
+    /// The first PONG was sent: INFO may follow at any time.
+    ponged: bool,
+}
+
+/// What CONNECT switched on and off.
+#[derive(Clone, Copy, Debug)]
+struct Options {
+    verbose: bool,
+    pedantic: bool,
+    echo: bool,
+    headers: bool,
+    no_responders: bool,
+    /// It takes INFO at any time.
+    async_info: bool,
+}
+
+impl Default for Options {
+    /// What holds before CONNECT, or without.
+    fn default() -> Self {
+        Self { verbose: true, pedantic: true, echo: true, headers: false, no_responders: false, async_info: false }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// INFO is not sent yet, or nothing has come back.
+    New,
+    /// A login is being decided; `connected` when it came with CONNECT.
+    Deciding { connected: bool },
+    /// Anything goes.
+    In,
+}
+
+#[derive(Debug, Default)]
+struct Told {
+    name: Box<str>,
+    lang: Box<str>,
+    version: Box<str>,
+}
+
+impl Default for Client {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Client {
+    /// A client that has just connected.
+    pub fn new() -> Self {
+        Self {
+            options: Options::default(),
+            phase: Phase::New,
+            bounds: None,
+            identity: None,
+            permissions: None,
+            about: None,
+            ponged: false,
+        }
+    }
+
+    fn info(&self, cx: &Cx<'_>) -> Info {
+        let mut info = cx.facts.info.clone();
+        info.client_id = Some(cx.this.id.cid());
+        info.client_ip = Some(cx.this.remote.ip().to_canonical().to_string());
+        info
+    }
+
+    /// INFO as it follows the first PONG: now the account is known.
+    fn connect_info(&self, cx: &mut Cx<'_>) {
+        let mut info = self.info(cx);
+        info.connect_info = true;
+        if let Some(id) = cx.this.account {
+            let account = cx.accounts.get(id);
+            info.remote_account = Some(account.name.clone());
+            info.acc_is_sys = account.is_system;
+            if let Some(max) = account.limits.max_payload {
+                info.max_payload = info.max_payload.min(max as i64);
+            }
+        }
+        // Said of the server, not of this client: also when one may come in without.
+        info.auth_required |= cx.facts.login_configured;
+        cx.out.extend(&info.line());
+    }
+
+    fn connect(&mut self, cx: &mut Cx<'_>, json: &[u8]) -> Result<Action<'static>, CloseReason> {
+        let Ok(connect) = Connect::read(json) else { return Err(CloseReason::MalformedOperation) };
+        if !(0..=1).contains(&connect.protocol) {
+            return Err(CloseReason::BadClientProtocol);
+        }
+        let headers = connect.headers && cx.facts.info.headers;
+        if connect.no_responders && !headers {
+            return Err(CloseReason::NoRespondersRequiresHeaders);
+        }
+        self.options = Options {
+            verbose: connect.verbose.0,
+            pedantic: connect.pedantic.0,
+            echo: connect.echo.0,
+            headers,
+            no_responders: connect.no_responders,
+            async_info: connect.protocol >= 1,
+        };
+        self.about =
+            Some(Box::new(Told { name: kept(connect.name), lang: kept(connect.lang), version: kept(connect.version) }));
+        if cx.this.pulse.rtt == 0 {
+            cx.this.pulse.rtt = cx.now().saturating_sub(cx.this.start).max(1);
+        }
+        self.phase = Phase::Deciding { connected: true };
+        Ok(Action::Login(Box::new(Offered {
+            user: connect.user,
+            pass: connect.pass,
+            token: connect.auth_token,
+            nkey: connect.nkey,
+            sig: connect.sig,
+            jwt: connect.jwt,
+            account: connect.account,
+        })))
+    }
+
+    /// Checks a publish; `None` when it goes no further (and the client was told).
+    fn publish<'a>(&mut self, cx: &mut Cx<'_>, message: Message<'a>) -> Option<Message<'a>> {
+        cx.this.stats.in_msgs += 1;
+        cx.this.stats.in_bytes += message.body.len() as u64;
+        if is_reserved_subject(cx, message.subject) || !self.may_publish(cx, message.subject) {
+            self.violation(cx, "Publish to", message.subject);
+            return None;
+        }
+        if is_reserved_reply(message.reply) {
+            self.violation(cx, "Publish with Reply of", message.reply);
+            return None;
+        }
+        if self.options.pedantic && !subject::is_valid_literal(message.subject) {
+            self.err(cx, "Invalid Publish Subject");
+        }
+        self.ok(cx);
+        Some(message)
+    }
+
+    fn may_publish(&mut self, cx: &Cx<'_>, subject: &[u8]) -> bool {
+        self.permissions.as_mut().is_none_or(|p| p.may_publish(subject, cx.now()))
+    }
+
+    fn subscribe<'a>(
+        &mut self,
+        cx: &mut Cx<'_>,
+        subject: &'a [u8],
+        queue: Option<&'a [u8]>,
+        sid: &'a [u8],
+    ) -> Action<'a> {
+        let decision = match (&self.permissions, queue) {
+            (_, Some(b"_sys_")) => SubscribeDecision::Refused,
+            (None, _) => SubscribeDecision::Allowed,
+            (Some(permissions), queue) => permissions.may_subscribe(subject, queue),
+        };
+        if decision == SubscribeDecision::Refused {
+            let text = subscription_violation(subject, queue);
+            error!("{} - cid:{} - {text}", cx.this.remote, cx.this.id.cid());
+            self.err(cx, &text);
+            return Action::None;
+        }
+        let tokens_max = cx.facts.limits.max_subscription_tokens;
+        if tokens_max > 0 && subject::token_count(subject) > tokens_max.into() {
+            let text =
+                format!("Permissions Violation for Subscription to {}, too many tokens", encode::quoted(subject));
+            self.err(cx, &text);
+            return Action::None;
+        }
+        let account_left = cx.this.account.map_or(0, |id| cx.accounts.get(id).subscriptions_left());
+        if cx.this.subs >= cx.facts.subs_max || account_left == 0 {
+            self.err(cx, "maximum subscriptions exceeded");
+            return Action::None;
+        }
+        if !subject::is_valid(subject) {
+            self.err(cx, "Invalid Subject");
+            return Action::None;
+        }
+        self.ok(cx);
+        Action::Subscribe { subject, queue, sid, filtered: decision == SubscribeDecision::AllowedFiltered }
+    }
+
+    fn pinged(&mut self, cx: &mut Cx<'_>) {
+        cx.out.extend(encode::PONG);
+        if !self.ponged {
+            self.ponged = true;
+            if self.options.async_info {
+                self.connect_info(cx);
+            }
+        }
+    }
+
+    fn ok(&self, cx: &mut Cx<'_>) {
+        if self.options.verbose {
+            cx.out.extend(encode::OK);
+        }
+    }
+
+    fn err(&self, cx: &mut Cx<'_>, text: &str) {
+        cx.out.extend(&encode::err(text));
+    }
+
+    fn violation(&self, cx: &mut Cx<'_>, what: &str, subject: &[u8]) {
+        let text = format!("Permissions Violation for {what} {}", encode::quoted(subject));
+        error!("{} - cid:{} - {text}", cx.this.remote, cx.this.id.cid());
+        self.err(cx, &text);
+    }
+
+    /// What an operation before the login means: CONNECT is one; without a need to log in (or with
+    /// `no_auth_user`) anything else logs in without credentials first.
+    fn before_login<'a>(&mut self, cx: &mut Cx<'_>, op: &Op<'a>, used: usize) -> Step<'a> {
+        if let Op::Connect(json) = op {
+            return match self.connect(cx, json) {
+                Ok(action) => Step::Done(used, action),
+                Err(reason) => Step::Close(reason),
+            };
+        }
+        if cx.facts.info.auth_required {
+            return Step::Close(CloseReason::AuthenticationViolation);
+        }
+        // Nothing is taken from the input: the operation comes again once the login is through.
+        self.phase = Phase::Deciding { connected: false };
+        Step::Done(0, Action::Login(Box::default()))
+    }
+
+    fn carry_out<'a>(&mut self, cx: &mut Cx<'_>, op: Op<'a>, used: usize) -> Step<'a> {
+        let action = match op {
+            Op::Publish { with_headers: true, .. } if !self.options.headers => {
+                return Step::Close(CloseReason::HeadersViolation);
+            }
+            Op::Publish { message, .. } => self.publish(cx, message).map_or(Action::None, Action::Publish),
+            Op::Subscribe { subject, queue, sid } => self.subscribe(cx, subject, queue, sid),
+            Op::Unsubscribe { sid, max } => {
+                self.ok(cx);
+                Action::Unsubscribe { sid, max }
+            }
+            Op::Ping => {
+                self.pinged(cx);
+                Action::None
+            }
+            Op::Pong => {
+                let pulse = &mut cx.this.pulse;
+                if std::mem::take(&mut pulse.unanswered) > 0 {
+                    pulse.rtt = cx.out.now.saturating_sub(pulse.pinged_at).max(1);
+                }
+                Action::None
+            }
+            Op::Connect(json) => match self.connect(cx, json) {
+                Ok(action) => action,
+                Err(reason) => return Step::Close(reason),
+            },
+            Op::Info(json) => match serde_json::from_slice::<serde::de::IgnoredAny>(json) {
+                Ok(_) => Action::None,
+                Err(_) => return Step::Close(CloseReason::MalformedOperation),
+            },
+            Op::Ok => Action::None,
+            Op::Err(_) => return Step::Close(CloseReason::ClientClosed),
+        };
+        Step::Done(used, action)
+    }
+}
+
+impl Peer for Client {
+    fn kind(&self) -> Kind {
+        Kind::Client
+    }
+
+    fn greet(&mut self, cx: &mut Cx<'_>) {
+        let mut info = self.info(cx);
+        if cx.facts.nonces {
+            info.nonce = Some(nkey::nonce_text(&cx.this.nonce));
+        }
+        cx.out.extend(&info.line());
+    }
+
+    fn next<'a>(&mut self, cx: &mut Cx<'_>, input: &'a [u8]) -> Step<'a> {
+        let bounds = self.bounds.as_ref().unwrap_or(&cx.facts.bounds);
+        let (op, used) = match parse(input, bounds) {
+            Ok(Parsed::Op(op, used)) => (op, used),
+            Ok(Parsed::Incomplete(missing)) => return Step::Incomplete(missing),
+            Err(error) => return Step::Close(self.refused(cx, error)),
+        };
+        if cx.facts.trace {
+            trace_in(cx, &op);
+        }
+        if self.phase != Phase::In {
+            return self.before_login(cx, &op, used);
+        }
+        self.carry_out(cx, op, used)
+    }
+
+    fn logged_in(&mut self, cx: &mut Cx<'_>, identity: Rc<Identity>) {
+        let connected = self.phase != Phase::Deciding { connected: false };
+        self.phase = Phase::In;
+        self.bounds = cx
+            .this
+            .account
+            .and_then(|id| cx.accounts.get(id).limits.max_payload)
+            .map(|max| Bounds { payload_bytes: max.min(cx.facts.bounds.payload_bytes), ..cx.facts.bounds });
+        self.permissions_changed(identity);
+        if connected {
+            self.ok(cx);
+        }
+    }
+
+    fn may_deliver(&mut self, subject: &[u8]) -> bool {
+        self.permissions.as_mut().is_none_or(|p| p.may_deliver(subject))
+    }
+
+    #[inline]
+    fn deliver(&mut self, out: &mut Out<'_>, message: &Message<'_>, shared: Option<&Rc<[u8]>>, sub: &Sub) {
+        let (message, skipped) = match message.header_len {
+            0 => (*message, 0),
+            _ if self.options.headers => (*message, 0),
+            n => (Message { header_len: 0, body: message.payload(), ..*message }, n),
+        };
+        let sid = sub.sid.as_bytes();
+        let line = encode::MSG_OVERHEAD_BYTES + message.subject.len() + message.reply.len() + sid.len();
+        if let Some(shared) = shared {
+            out.queue.append(out.pool, line, |buffer| encode::msg_line(buffer, &message, sid));
+            out.queue.share(shared.clone(), skipped);
+        } else {
+            out.queue.append(out.pool, line + message.body.len(), |buffer| {
+                encode::msg_line(buffer, &message, sid);
+                buffer.extend_from_slice(message.body);
+                buffer.extend_from_slice(b"\r\n");
+            });
+        }
+        if let Some(permissions) = &mut self.permissions
+            && !message.reply.is_empty()
+        {
+            permissions.note_reply(message.reply, out.now);
+        }
+    }
+
+    fn echo(&self) -> bool {
+        self.options.echo
+    }
+
+    fn wants_no_responders(&self) -> bool {
+        self.options.no_responders
+    }
+
+    fn server_changed(&mut self, cx: &mut Cx<'_>) {
+        if self.options.async_info && self.ponged {
+            let line = self.info(cx).line();
+            cx.out.extend(&line);
+        }
+    }
+
+    fn identity(&self) -> Option<Rc<Identity>> {
+        self.identity.clone()
+    }
+
+    fn permissions_changed(&mut self, identity: Rc<Identity>) {
+        self.permissions = identity.permissions.as_ref().map(|p| Box::new(Session::new(p.clone())));
+        self.identity = Some(identity);
+    }
+
+    fn may_keep(&mut self, cx: &mut Cx<'_>, sub: &Sub) -> Option<bool> {
+        let decision = self
+            .permissions
+            .as_ref()
+            .map_or(SubscribeDecision::Allowed, |p| p.may_subscribe(&sub.subject, sub.queue.as_deref()));
+        if decision == SubscribeDecision::Refused {
+            let sid = encode::quoted(sub.sid.as_bytes());
+            let text = format!("{} (sid {sid})", subscription_violation(&sub.subject, sub.queue.as_deref()));
+            self.err(cx, &text);
+            return None;
+        }
+        Some(decision == SubscribeDecision::AllowedFiltered)
+    }
+
+    fn ping(&mut self, cx: &mut Cx<'_>) {
+        cx.out.extend(encode::PING);
+    }
+
+    fn farewell(&self, reason: CloseReason) -> Option<Vec<u8>> {
+        let text = match reason {
+            CloseReason::AuthenticationViolation => "Authorization Violation",
+            CloseReason::AuthenticationTimeout => "Authentication Timeout",
+            CloseReason::MaxConnections => "maximum connections exceeded",
+            CloseReason::MaxAccountConnections => "maximum account active connections exceeded",
+            CloseReason::MaxPayload => "Maximum Payload Violation",
+            CloseReason::MaxControlLine => "maximum control line exceeded",
+            CloseReason::StaleConnection => "Stale Connection",
+            CloseReason::ParseError => "Unknown Protocol Operation",
+            CloseReason::BadClientProtocol => "invalid client protocol",
+            CloseReason::NoRespondersRequiresHeaders => "no responders requires headers support",
+            _ => return None,
+        };
+        Some(encode::err(text))
+    }
+
+    fn about(&self) -> About<'_> {
+        let user = self.identity.as_ref().map_or("", |identity| &*identity.name);
+        match &self.about {
+            None => About { user, ..About::default() },
+            Some(told) => About { name: &told.name, lang: &told.lang, version: &told.version, user },
+        }
+    }
+}
+
+impl Client {
+    /// An operation that could not be read. One who still has to log in is told only that.
+    fn refused(&self, cx: &Cx<'_>, error: ParseError) -> CloseReason {
+        if self.phase == Phase::New && cx.facts.info.auth_required {
+            return CloseReason::AuthenticationViolation;
+        }
+        match error {
+            ParseError::UnknownOperation => CloseReason::ParseError,
+            ParseError::Malformed => CloseReason::MalformedOperation,
+            ParseError::ControlLine => CloseReason::MaxControlLine,
+            ParseError::Payload => CloseReason::MaxPayload,
+        }
+    }
+}
+
+/// Prefixes that only servers publish to.
+#[inline]
+fn is_reserved_subject(cx: &Cx<'_>, subject: &[u8]) -> bool {
+    match subject.first() {
+        Some(b'_') => subject.starts_with(b"_GR_."),
+        Some(b'$') => subject.starts_with(b"$NRG.") && !cx.this.account.is_some_and(|id| cx.accounts.get(id).is_system),
+        _ => false,
+    }
+}
+
+/// Prefixes that only servers ask answers to.
+#[inline]
+fn is_reserved_reply(reply: &[u8]) -> bool {
+    match reply.first() {
+        Some(b'_') => reply.starts_with(b"_R_.") || reply.starts_with(b"_GR_."),
+        Some(b'$') => reply.starts_with(b"$JS.ACK."),
+        _ => false,
+    }
+}
+
+fn subscription_violation(subject: &[u8], queue: Option<&[u8]>) -> String {
+    let mut text = format!("Permissions Violation for Subscription to {}", encode::quoted(subject));
+    if let Some(queue) = queue {
+        text.push_str(" using queue ");
+        text.push_str(&encode::quoted(queue));
+    }
+    text
+}
+
+fn kept(text: Option<String>) -> Box<str> {
+    let mut text = text.unwrap_or_default();
+    text.truncate(text.floor_char_boundary(ABOUT_BYTES_MAX));
+    text.into()
+}
+
+#[cold]
+fn trace_in(cx: &Cx<'_>, op: &Op<'_>) {
+    let (remote, cid) = (cx.this.remote, cx.this.id.cid());
+    match op {
+        // It may hold a password.
+        Op::Connect(_) => trace!("{remote} - cid:{cid} - <<- [CONNECT]"),
+        Op::Publish { message, with_headers } => {
+            let verb = if *with_headers { "HPUB" } else { "PUB" };
+            let subject = message.subject.escape_ascii();
+            let reply = message.reply.escape_ascii();
+            trace!("{remote} - cid:{cid} - <<- [{verb} {subject} {reply} {}]", message.body.len());
+            let max = match cx.facts.trace_bytes_max {
+                0 => message.body.len(),
+                max => max.min(message.body.len()),
+            };
+            trace!("{remote} - cid:{cid} - <<- MSG_PAYLOAD: [{}]", message.body[..max].escape_ascii());
+        }
+        Op::Subscribe { subject, queue, sid } => trace!(
+            "{remote} - cid:{cid} - <<- [SUB {} {} {}]",
+            subject.escape_ascii(),
+            queue.unwrap_or_default().escape_ascii(),
+            sid.escape_ascii()
+        ),
+        Op::Unsubscribe { sid, max } => trace!("{remote} - cid:{cid} - <<- [UNSUB {} {max}]", sid.escape_ascii()),
+        Op::Ping => trace!("{remote} - cid:{cid} - <<- [PING]"),
+        Op::Pong => trace!("{remote} - cid:{cid} - <<- [PONG]"),
+        Op::Info(_) => trace!("{remote} - cid:{cid} - <<- [INFO]"),
+        Op::Ok => trace!("{remote} - cid:{cid} - <<- [+OK]"),
+        Op::Err(text) => trace!("{remote} - cid:{cid} - <<- [-ERR {}]", text.escape_ascii()),
+    }
+}

@@ -1,0 +1,202 @@
+//! One connection as the node keeps it.
+
+use hashbrown::HashTable;
+use std::rc::Rc;
+
+use super::Nanos;
+use super::outq::OutQueue;
+use super::peer::{Core, Peer};
+use crate::auth::directory::Identity;
+use crate::interest::SubId;
+
+/// Names a connection; never used again for another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConnId {
+    pub(crate) slot: u32,
+    pub(crate) cid: u64,
+}
+
+impl ConnId {
+    /// The id shown to clients, in the log and in monitoring.
+    pub fn cid(self) -> u64 {
+        self.cid
+    }
+
+    /// A small number for tables; free again once the connection is closed.
+    pub fn slot(self) -> usize {
+        self.slot as usize
+    }
+}
+
+/// Messages and bytes, as monitoring shows them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// From the connection.
+    pub in_msgs: u64,
+    /// Headers and payloads from the connection.
+    pub in_bytes: u64,
+    /// To the connection.
+    pub out_msgs: u64,
+    /// Headers and payloads to the connection.
+    pub out_bytes: u64,
+    /// How often reading was paused because its receivers could not follow.
+    pub stalls: u64,
+}
+
+/// Reasons to wake up for one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub(crate) enum Timer {
+    /// The login is due.
+    Login,
+    /// The next ping is due.
+    Ping,
+    /// What was waiting should have been written.
+    Write,
+    /// Reading goes on.
+    Resume,
+}
+
+/// When to wake up for one connection, the earliest counts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timers([Nanos; 4]);
+
+const NEVER: Nanos = Nanos::MAX;
+
+impl Timers {
+    pub(crate) fn new() -> Self {
+        Self([NEVER; 4])
+    }
+
+    pub(crate) fn set(&mut self, timer: Timer, at: Nanos) {
+        self.0[timer as usize] = at;
+    }
+
+    pub(crate) fn stop(&mut self, timer: Timer) {
+        self.0[timer as usize] = NEVER;
+    }
+
+    pub(crate) fn is_set(&self, timer: Timer) -> bool {
+        self.0[timer as usize] != NEVER
+    }
+
+    pub(crate) fn next(&self) -> Option<Nanos> {
+        self.0.iter().copied().min().filter(|&at| at != NEVER)
+    }
+
+    /// Whether `timer` has run out; it is stopped then.
+    pub(crate) fn expired(&mut self, timer: Timer, now: Nanos) -> bool {
+        let expired = self.0[timer as usize] <= now;
+        if expired {
+            self.stop(timer);
+        }
+        expired
+    }
+}
+
+/// TLS of a connection, as monitoring shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFacts {
+    /// `1.2` or `1.3`.
+    pub version: &'static str,
+    /// The standard name.
+    pub cipher_suite: &'static str,
+    /// TLS came before INFO.
+    pub first: bool,
+}
+
+pub(crate) struct Conn {
+    pub(crate) core: Core,
+    pub(crate) peer: Box<dyn Peer>,
+    pub(crate) tls: Option<Box<TlsFacts>>,
+    pub(crate) out: OutQueue,
+    /// The beginning of an operation that has not arrived whole.
+    pub(crate) carry: Vec<u8>,
+    pub(crate) subs: HashTable<SubId>,
+    pub(crate) timers: Timers,
+    /// When the node's timer heap wakes up for it.
+    pub(crate) armed: Nanos,
+    pub(crate) last_activity: Nanos,
+    /// Bytes still to be written before the write deadline starts anew.
+    pub(crate) write_goal: usize,
+    /// In the list of connections with something new to write.
+    pub(crate) dirty: bool,
+    /// The shell is not to read from it.
+    pub(crate) paused: bool,
+    /// A password is being checked elsewhere.
+    pub(crate) deciding: bool,
+    /// Who it is if that password is right.
+    pub(crate) pending_login: Option<Rc<Identity>>,
+    /// Producers wait for this one to catch up.
+    pub(crate) holding: bool,
+    /// It ends as soon as the node has finished what it is doing.
+    pub(crate) closing: Option<CloseReason>,
+}
+
+/// Why a connection ended (nats-server: `ClosedState`). The texts are those of monitoring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "the text says it")]
+pub enum CloseReason {
+    ClientClosed,
+    AuthenticationTimeout,
+    AuthenticationViolation,
+    TlsHandshake,
+    SlowConsumerPending,
+    SlowConsumerDeadline,
+    WriteError,
+    ReadError,
+    ParseError,
+    MalformedOperation,
+    StaleConnection,
+    ProtocolViolation,
+    BadClientProtocol,
+    MaxAccountConnections,
+    MaxConnections,
+    MaxPayload,
+    MaxControlLine,
+    ServerShutdown,
+    HeadersViolation,
+    NoRespondersRequiresHeaders,
+    Kicked,
+}
+
+impl CloseReason {
+    /// As in /connz and in the log.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::ClientClosed => "Client Closed",
+            Self::AuthenticationTimeout => "Authentication Timeout",
+            Self::AuthenticationViolation => "Authentication Failure",
+            Self::TlsHandshake => "TLS Handshake Failure",
+            Self::SlowConsumerPending => "Slow Consumer (Pending Bytes)",
+            Self::SlowConsumerDeadline => "Slow Consumer (Write Deadline)",
+            Self::WriteError => "Write Error",
+            Self::ReadError => "Read Error",
+            Self::ParseError | Self::MalformedOperation => "Parse Error",
+            Self::StaleConnection => "Stale Connection",
+            Self::ProtocolViolation => "Protocol Violation",
+            Self::BadClientProtocol => "Bad Client Protocol Version",
+            Self::MaxAccountConnections => "Maximum Account Connections Exceeded",
+            Self::MaxConnections => "Maximum Connections Exceeded",
+            Self::MaxPayload => "Maximum Message Payload Exceeded",
+            Self::MaxControlLine => "Maximum Control Line Exceeded",
+            Self::ServerShutdown => "Server Shutdown",
+            Self::HeadersViolation => "Message Header Violation",
+            Self::NoRespondersRequiresHeaders => "No Responders Requires Headers",
+            Self::Kicked => "Kicked",
+        }
+    }
+
+    /// Whether what still waits is worthless to the other side or cannot reach it.
+    pub(crate) fn drops_output(self) -> bool {
+        matches!(
+            self,
+            Self::ClientClosed
+                | Self::SlowConsumerPending
+                | Self::SlowConsumerDeadline
+                | Self::WriteError
+                | Self::ReadError
+                | Self::TlsHandshake
+        )
+    }
+}

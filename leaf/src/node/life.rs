@@ -1,0 +1,353 @@
+//! How connections and their subscriptions come and go.
+
+use std::hash::BuildHasher;
+use std::rc::Rc;
+use tracing::{debug, error, info};
+
+use super::conn::{Conn, Timer, Timers};
+use super::{Arrival, CloseReason, Command, ConnId, Core, Nanos, Node, OutQueue, Peer, Pulse, SECOND, Sid, Stats, Sub};
+use super::{TlsFacts, nanos};
+use crate::account::AccountId;
+use crate::auth::directory::{Decision, Identity, Offered};
+use crate::interest::SubId;
+
+/// A connection that is no more, for /connz.
+#[derive(Clone, Debug)]
+pub struct ClosedConn {
+    /// Its id.
+    pub id: ConnId,
+    /// Where it came from.
+    pub remote: std::net::SocketAddr,
+    /// When it came.
+    pub start: Nanos,
+    /// When it went.
+    pub stop: Nanos,
+    /// When bytes last came.
+    pub last_activity: Nanos,
+    /// Why it went.
+    pub reason: CloseReason,
+    /// Round-trip time; 0 if never known.
+    pub rtt: Nanos,
+    /// Counters.
+    pub stats: Stats,
+    /// The account, if it had logged in.
+    pub account: Option<AccountId>,
+    /// Subscriptions at the end.
+    pub subs: usize,
+    /// As given.
+    pub name: Box<str>,
+    /// As given.
+    pub lang: Box<str>,
+    /// As given.
+    pub version: Box<str>,
+    /// Who it was.
+    pub user: Box<str>,
+    /// Its TLS.
+    pub tls: Option<Box<TlsFacts>>,
+}
+
+impl Node {
+    /// A new connection. If this side is to speak only later (TLS comes first), call [`Self::greet`] then.
+    /// Returns its id; it may already be on its way out, see [`Command::Close`].
+    pub fn accept(&mut self, now: Nanos, arrival: &Arrival, peer: Box<dyn Peer>) -> ConnId {
+        self.now = now;
+        let entry = self.conns.vacant_entry();
+        let id = ConnId { slot: entry.key() as u32, cid: self.next_cid };
+        self.next_cid += 1;
+        let core = Core {
+            id,
+            remote: arrival.remote,
+            nonce: arrival.nonce,
+            start: now,
+            account: None,
+            subs: 0,
+            stats: Stats::default(),
+            pulse: Pulse::default(),
+        };
+        entry.insert(Box::new(Conn {
+            core,
+            peer,
+            tls: None,
+            out: OutQueue::default(),
+            carry: Vec::new(),
+            subs: hashbrown::HashTable::new(),
+            timers: Timers::new(),
+            armed: Nanos::MAX,
+            last_activity: now,
+            write_goal: 0,
+            dirty: false,
+            paused: false,
+            deciding: false,
+            pending_login: None,
+            holding: false,
+            closing: None,
+        }));
+        self.tally.connections += 1;
+        debug!("{} - cid:{} - Client connection created", arrival.remote, id.cid);
+        id
+    }
+
+    /// This side speaks first: INFO. `tls` is set when a handshake came before it.
+    pub fn greet(&mut self, now: Nanos, id: ConnId) {
+        self.now = now;
+        if self.find(id).is_none() {
+            return;
+        }
+        self.with_peer(id.slot, |peer, cx| peer.greet(cx));
+        if self.conns.len() > self.facts.limits.max_connections as usize {
+            self.close(id, CloseReason::MaxConnections);
+            return self.settle();
+        }
+        let login = self.facts.info.auth_required.then_some(now.saturating_add(self.facts.login_within));
+        let jitter = self.draw.below(SECOND as usize / 4) as Nanos;
+        let first = nanos(self.facts.limits.ping_interval).min(2 * SECOND) + jitter;
+        if let Some(conn) = self.find_mut(id) {
+            if let Some(at) = login {
+                conn.timers.set(Timer::Login, at);
+            }
+            conn.timers.set(Timer::Ping, now.saturating_add(first));
+        }
+        self.arm(id.slot);
+    }
+
+    /// The TLS handshake is done.
+    pub fn secured(&mut self, now: Nanos, id: ConnId, tls: TlsFacts) {
+        self.now = now;
+        if let Some(conn) = self.find_mut(id) {
+            conn.tls = Some(Box::new(tls));
+        }
+    }
+
+    /// The socket is gone, or the shell gives the connection up.
+    pub fn closed(&mut self, now: Nanos, id: ConnId, reason: CloseReason) {
+        self.now = now;
+        self.close(id, reason);
+        self.settle();
+    }
+
+    /// Ends a connection; it is gone after the next [`Self::settle`].
+    pub(super) fn close(&mut self, id: ConnId, reason: CloseReason) {
+        let Some(conn) = self.find_mut(id) else { return };
+        if conn.closing.is_none() {
+            conn.closing = Some(reason);
+            self.closing.push(id);
+        }
+    }
+
+    /// Lets go of what ended during the last call.
+    pub(super) fn settle(&mut self) {
+        while let Some(id) = self.closing.pop() {
+            self.bury(id);
+        }
+    }
+
+    fn bury(&mut self, id: ConnId) {
+        if self.find(id).is_none() {
+            return;
+        }
+        let subs: Vec<SubId> = self.conns[id.slot()].subs.iter().copied().collect();
+        let count = subs.len();
+        for sub in subs {
+            self.remove_sub(sub);
+        }
+        let mut conn = self.conns.remove(id.slot());
+        let reason = conn.closing.unwrap_or(CloseReason::ClientClosed);
+        if reason.drops_output() {
+            conn.out.clear(&mut self.pool);
+        }
+        if let Some(words) = conn.peer.farewell(reason) {
+            conn.out.extend(&mut self.pool, &words);
+        }
+        if let Some(account) = conn.core.account {
+            self.accounts.get_mut(account).connections -= 1;
+        }
+        self.count_end(&conn, reason);
+        self.remember(&conn, reason, count);
+        if conn.holding {
+            self.let_go();
+        }
+        self.commands.push_back(Command::Close { conn: id, farewell: std::mem::take(&mut conn.out) });
+        if self.conns.capacity() > 1024 && self.conns.len() < self.conns.capacity() / 4 {
+            self.conns.shrink_to_fit();
+        }
+    }
+
+    fn count_end(&mut self, conn: &Conn, reason: CloseReason) {
+        let (remote, cid) = (conn.core.remote, conn.core.id.cid);
+        match reason {
+            CloseReason::SlowConsumerPending | CloseReason::SlowConsumerDeadline => {
+                self.tally.slow_consumers += 1;
+                if let Some(account) = conn.core.account {
+                    self.accounts.get_mut(account).slow_consumers += 1;
+                }
+                let waiting = conn.out.pending();
+                info!("{remote} - cid:{cid} - {} detected: {waiting} bytes waiting", reason.text());
+            }
+            CloseReason::StaleConnection => {
+                self.tally.stale_connections += 1;
+                debug!("{remote} - cid:{cid} - Stale Client Connection - Closing");
+            }
+            CloseReason::AuthenticationViolation => {
+                self.tally.refused_logins += 1;
+            }
+            CloseReason::MaxConnections => error!("{remote} - cid:{cid} - maximum connections exceeded"),
+            CloseReason::AuthenticationTimeout => error!("{remote} - cid:{cid} - Authentication Timeout"),
+            _ => {}
+        }
+        debug!("{remote} - cid:{cid} - Client connection closed: {}", reason.text());
+    }
+
+    fn remember(&mut self, conn: &Conn, reason: CloseReason, subs: usize) {
+        let max = self.facts.limits.max_closed_clients;
+        while self.closed.len() >= max.max(1) {
+            self.closed.pop_front();
+        }
+        if max == 0 {
+            return;
+        }
+        let about = conn.peer.about();
+        self.closed.push_back(ClosedConn {
+            id: conn.core.id,
+            remote: conn.core.remote,
+            start: conn.core.start,
+            stop: self.now,
+            last_activity: conn.last_activity,
+            reason,
+            rtt: conn.core.pulse.rtt,
+            stats: conn.core.stats,
+            account: conn.core.account,
+            subs,
+            name: about.name.into(),
+            lang: about.lang.into(),
+            version: about.version.into(),
+            user: about.user.into(),
+            tls: conn.tls.clone(),
+        });
+    }
+
+    pub(super) fn subscribe(&mut self, slot: u32, subject: &[u8], queue: Option<&[u8]>, sid: &[u8], filtered: bool) {
+        if self.sub_of(slot, sid).is_some() {
+            // A name in use keeps its first subscription, as in nats-server.
+            return;
+        }
+        let Some(account) = self.conns[slot as usize].core.account else { return };
+        let id = self.subs.next_id();
+        let place = self.accounts.get_mut(account).interest.insert(subject, queue, id);
+        self.subs.insert(Sub {
+            conn: slot,
+            account,
+            place,
+            subject: subject.into(),
+            queue: queue.map(Into::into),
+            sid: Sid::new(sid),
+            delivered: 0,
+            max: 0,
+            filtered,
+        });
+        let (subs, hasher) = (&self.subs, &self.hasher);
+        let conn = &mut self.conns[slot as usize];
+        let hash = |id: &SubId| subs.get(*id).map_or(0, |sub| hasher.hash_one(sub.sid.as_bytes()));
+        conn.subs.insert_unique(hash(&id), id, hash);
+        conn.core.subs = conn.subs.len();
+    }
+
+    /// The subscription a connection calls `sid`.
+    fn sub_of(&self, slot: u32, sid: &[u8]) -> Option<SubId> {
+        let hash = self.hasher.hash_one(sid);
+        let named = |id: &SubId| self.subs.get(*id).is_some_and(|sub| sub.sid.as_bytes() == sid);
+        self.conns[slot as usize].subs.find(hash, named).copied()
+    }
+
+    pub(super) fn unsubscribe(&mut self, slot: u32, sid: &[u8], max: u64) {
+        let Some(id) = self.sub_of(slot, sid) else { return };
+        let Some(sub) = self.subs.get_mut(id) else { return };
+        sub.max = max;
+        if max == 0 || sub.delivered >= max {
+            self.remove_sub(id);
+        }
+    }
+
+    pub(super) fn remove_sub(&mut self, id: SubId) {
+        let Some(sub) = self.subs.remove(id) else { return };
+        let interest = &mut self.accounts.get_mut(sub.account).interest;
+        if let Some(moved) = interest.remove(&sub.subject, sub.queue.as_deref(), sub.place)
+            && let Some(moved) = self.subs.get_mut(moved)
+        {
+            moved.place = sub.place;
+        }
+        let hash = self.hasher.hash_one(sub.sid.as_bytes());
+        let Some(conn) = self.conns.get_mut(sub.conn as usize) else { return };
+        if let Ok(entry) = conn.subs.find_entry(hash, |have| *have == id) {
+            entry.remove();
+        }
+        conn.core.subs = conn.subs.len();
+    }
+
+    /// Drops all subscriptions of a connection and forgets who it is.
+    fn log_out(&mut self, slot: u32) {
+        let subs: Vec<SubId> = self.conns[slot as usize].subs.iter().copied().collect();
+        for sub in subs {
+            self.remove_sub(sub);
+        }
+        if let Some(account) = self.conns[slot as usize].core.account.take() {
+            self.accounts.get_mut(account).connections -= 1;
+        }
+    }
+
+    pub(super) fn login(&mut self, slot: u32, offered: &Offered) {
+        self.log_out(slot);
+        let id = self.conns[slot as usize].core.id;
+        let nonce = crate::auth::nkey::nonce_text(&self.conns[slot as usize].core.nonce);
+        match self.directory.decide(offered, &nonce) {
+            Decision::Granted(identity) => self.admit(slot, identity),
+            Decision::Denied(why) => self.refuse(id, why),
+            Decision::CheckPassword { hash, password, identity } => {
+                let conn = &mut self.conns[slot as usize];
+                conn.deciding = true;
+                conn.paused = true;
+                conn.pending_login = Some(identity);
+                self.commands.push_back(Command::Pause(id));
+                self.commands.push_back(Command::CheckPassword { conn: id, hash, password });
+            }
+        }
+    }
+
+    fn refuse(&mut self, id: ConnId, why: &'static str) {
+        if let Some(conn) = self.find(id) {
+            error!("{} - cid:{} - authentication error: {why}", conn.core.remote, id.cid);
+        }
+        self.close(id, CloseReason::AuthenticationViolation);
+    }
+
+    fn admit(&mut self, slot: u32, identity: Rc<Identity>) {
+        let account = self.accounts.configured(identity.account);
+        let id = self.conns[slot as usize].core.id;
+        if !self.accounts.get(account).has_room() {
+            return self.close(id, CloseReason::MaxAccountConnections);
+        }
+        let live = self.accounts.get_mut(account);
+        live.connections += 1;
+        live.total_connections += 1;
+        let conn = &mut self.conns[slot as usize];
+        conn.core.account = Some(account);
+        conn.timers.stop(Timer::Login);
+        self.with_peer(slot, |peer, cx| peer.logged_in(cx, identity));
+    }
+
+    /// The answer to [`Command::CheckPassword`].
+    pub fn password_checked(&mut self, now: Nanos, id: ConnId, right: bool) {
+        self.now = now;
+        let Some(conn) = self.find_mut(id) else { return };
+        if !std::mem::take(&mut conn.deciding) {
+            return;
+        }
+        match conn.pending_login.take() {
+            Some(identity) if right => self.admit(id.slot, identity),
+            _ => self.refuse(id, "wrong password"),
+        }
+        self.resume(id);
+        self.consume(id, &[]);
+        self.hold_back(id);
+        self.settle();
+    }
+}

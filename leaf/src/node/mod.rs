@@ -1,0 +1,602 @@
+//! The node: one owner of all connections, accounts and subscriptions, that never blocks.
+//!
+//! It is a plain state machine. Tell it what happened ([`Node::accept`], [`Node::receive`], [`Node::sent`],
+//! [`Node::closed`], [`Node::tick`] …), each time with the time; then, until there is nothing left,
+//! ask it what to do: first [`Node::poll_command`], then [`Node::take_dirty`] and write those connections'
+//! [`Node::output`], last [`Node::deadline`]. It opens no socket, reads no clock, and with the same
+//! seed and the same calls does the same.
+
+mod conn;
+mod draw;
+mod lame_duck;
+mod life;
+mod outq;
+mod peer;
+mod publish;
+mod reload;
+mod subs;
+
+use slab::Slab;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::net::SocketAddr;
+
+use crate::account::{Accounts, Volume};
+use crate::auth::directory::Directory;
+use crate::config::{self, Config};
+use crate::interest::SubId;
+use crate::wire::{Bounds, Info, Missing};
+pub(crate) use conn::Conn;
+pub use conn::{CloseReason, ConnId, Stats, TlsFacts};
+use conn::Timer;
+use draw::Draw;
+pub use life::ClosedConn;
+pub use outq::{OutQueue, Pool};
+pub use peer::{About, Action, Core, Cx, Kind, Out, Peer, Pulse, Step};
+use subs::Subs;
+pub use subs::{Sid, Sub};
+
+/// Nanoseconds since the node was made.
+pub type Nanos = u64;
+
+/// One second.
+pub const SECOND: Nanos = 1_000_000_000;
+
+/// Subscriptions of one connection when `max_subscriptions` leaves them open. nats-server has no such
+/// bound; here a hostile client meets one.
+pub const SUBSCRIPTIONS_PER_CONNECTION_MAX: usize = 1_000_000;
+/// A receiver with more than this waiting holds its producers back a little, bytes.
+const LAG_BYTES_MAX: usize = 1024 * 1024;
+/// What must be written within a write deadline, bytes (or all that waits, if less).
+const WRITE_GOAL_BYTES: usize = 64 * 1024;
+
+/// Who this server is.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// `N…`, 56 characters, new at every start.
+    pub server_id: String,
+    /// Wall clock at time 0, nanoseconds since 1970.
+    pub epoch: i128,
+    /// Where clients connect: what INFO says.
+    pub host: String,
+    /// Where clients connect: what INFO says.
+    pub port: u16,
+    /// `petiole-leaf` or `petiole-hub`.
+    pub program: &'static str,
+}
+
+/// What is the same for all connections, ready to use.
+#[derive(Debug)]
+pub struct Facts {
+    /// INFO as a new connection gets it, but for what is its own.
+    pub info: Info,
+    /// What the parser refuses.
+    pub bounds: Bounds,
+    /// The configured limits.
+    pub limits: config::Limits,
+    /// Subscriptions of one connection at most.
+    pub subs_max: usize,
+    /// From here on a receiver lags, bytes.
+    pub lag_bytes: usize,
+    /// There are users, so INFO after a login says so even where one may come in without.
+    pub login_configured: bool,
+    /// Some user has a key: send a nonce.
+    pub nonces: bool,
+    /// Log each operation.
+    pub trace: bool,
+    /// Log only so much of a payload, bytes; 0 is all.
+    pub trace_bytes_max: usize,
+    /// Time for CONNECT to come.
+    pub login_within: Nanos,
+}
+
+impl Facts {
+    fn new(config: &Config, identity: &Identity, directory: &Directory) -> Self {
+        let limits = config.limits.clone();
+        let payload = limits.max_payload.unwrap_or(i32::MAX as usize);
+        let name = if config.server_name.is_empty() { &identity.server_id } else { &config.server_name };
+        let info = Info {
+            server_id: identity.server_id.clone(),
+            server_name: name.clone(),
+            version: crate::PROTOCOL_VERSION,
+            proto: 1,
+            go: concat!("rust-petiole-", env!("CARGO_PKG_VERSION")),
+            host: identity.host.clone(),
+            port: identity.port,
+            headers: !limits.no_headers,
+            auth_required: config.auth.required() && config.auth.no_auth_user.is_none(),
+            tls_required: config.tls.is_some() && !config.allow_non_tls,
+            tls_verify: config.tls.as_ref().is_some_and(|tls| tls.verify),
+            tls_available: config.tls.is_some() && config.allow_non_tls,
+            max_payload: limits.max_payload.map_or(-1, |bytes| bytes as i64),
+            api_lvl: 0,
+            ..Info::default()
+        };
+        let subs_max = match limits.max_subscriptions {
+            0 => SUBSCRIPTIONS_PER_CONNECTION_MAX,
+            n => n as usize,
+        };
+        let tls_extra = config.tls.as_ref().map(|tls| tls.timeout + std::time::Duration::from_secs(1));
+        let login = config.auth.timeout.or(tls_extra).unwrap_or(std::time::Duration::from_secs(2));
+        Self {
+            info,
+            bounds: Bounds { control_line_bytes: limits.max_control_line, payload_bytes: payload },
+            subs_max,
+            lag_bytes: LAG_BYTES_MAX.min(limits.max_pending / 4),
+            login_configured: config.auth.required(),
+            nonces: directory.needs_nonce(),
+            trace: config.log.trace,
+            trace_bytes_max: config.log.max_traced_msg_len,
+            login_within: nanos(login),
+            limits,
+        }
+    }
+}
+
+/// A configured duration on the node's clock; what does not fit is for ever.
+pub(crate) fn nanos(duration: std::time::Duration) -> Nanos {
+    Nanos::try_from(duration.as_nanos()).unwrap_or(Nanos::MAX / 4)
+}
+
+/// Sums over all connections, past ones included.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    /// Messages from connections.
+    pub received: Volume,
+    /// Messages to connections.
+    pub out: Volume,
+    /// Connections ever.
+    pub connections: u64,
+    /// Connections closed because they could not follow.
+    pub slow_consumers: u64,
+    /// Connections closed because they did not answer.
+    pub stale_connections: u64,
+    /// Times that reading was paused for slow receivers.
+    pub stalls: u64,
+    /// Messages not given to a receiver close to its bound (`no_fast_producer_stall`).
+    pub dropped: u64,
+    /// Logins refused.
+    pub refused_logins: u64,
+}
+
+/// What the shell is to do.
+#[derive(Debug)]
+pub enum Command {
+    /// Write what is left, without waiting long, and close the socket.
+    Close {
+        /// Which; the node has forgotten it.
+        conn: ConnId,
+        /// The last bytes for it.
+        farewell: OutQueue,
+    },
+    /// Read no more until told to resume.
+    Pause(ConnId),
+    /// Go on reading.
+    Resume(ConnId),
+    /// Compare a password with a bcrypt hash where it holds nobody up, then call
+    /// [`Node::password_checked`].
+    CheckPassword {
+        /// Who waits for it.
+        conn: ConnId,
+        /// The bcrypt hash.
+        hash: String,
+        /// The password.
+        password: String,
+    },
+    /// Accept no more connections.
+    StopListening,
+    /// Everybody has left: end.
+    Shutdown,
+}
+
+/// A new connection, as the shell found it.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// Where it comes from.
+    pub remote: SocketAddr,
+    /// Unpredictable.
+    pub nonce: [u8; 11],
+}
+
+/// See the [module](self).
+pub struct Node {
+    pub(crate) config: Config,
+    pub(crate) identity: Identity,
+    pub(crate) facts: Facts,
+    pub(crate) directory: Directory,
+    pub(crate) accounts: Accounts,
+    pub(crate) conns: Slab<Box<Conn>>,
+    pub(crate) subs: Subs,
+    pub(crate) tally: Tally,
+    pub(crate) closed: VecDeque<ClosedConn>,
+    pub(crate) config_loaded: Nanos,
+    hasher: foldhash::fast::FixedState,
+    pool: Pool,
+    draw: Draw,
+    now: Nanos,
+    next_cid: u64,
+    timers: BinaryHeap<Reverse<(Nanos, u32, u64)>>,
+    commands: VecDeque<Command>,
+    dirty: Vec<ConnId>,
+    closing: Vec<ConnId>,
+    holders: Vec<ConnId>,
+    /// Subscriptions that had their last message.
+    spent: Vec<SubId>,
+    /// How long whoever is publishing must be held back.
+    hold: Nanos,
+    /// Scratch for mapped subjects.
+    mapped: Vec<u8>,
+    lame_duck: Option<lame_duck::LameDuck>,
+}
+
+impl Node {
+    /// A node without connections. `seed` decides every draw.
+    ///
+    /// # Errors
+    /// When the configuration holds something only found out by building it; the text names it.
+    pub fn new(config: Config, identity: Identity, seed: u64) -> Result<Self, String> {
+        let directory = Directory::build(&config)?;
+        let accounts = Accounts::new(&config, seed)?;
+        let facts = Facts::new(&config, &identity, &directory);
+        Ok(Self {
+            facts,
+            directory,
+            accounts,
+            identity,
+            config,
+            conns: Slab::new(),
+            subs: Subs::default(),
+            tally: Tally::default(),
+            closed: VecDeque::new(),
+            config_loaded: 0,
+            hasher: foldhash::fast::FixedState::with_seed(seed),
+            pool: Pool::default(),
+            draw: Draw::new(seed),
+            now: 0,
+            next_cid: 1,
+            timers: BinaryHeap::new(),
+            commands: VecDeque::new(),
+            dirty: Vec::new(),
+            closing: Vec::new(),
+            holders: Vec::new(),
+            spent: Vec::new(),
+            hold: 0,
+            mapped: Vec::new(),
+            lame_duck: None,
+        })
+    }
+
+    /// What to do next, in this order.
+    pub fn poll_command(&mut self) -> Option<Command> {
+        self.commands.pop_front()
+    }
+
+    /// Moves the connections that have something new to write into `into`, which is emptied first.
+    pub fn take_dirty(&mut self, into: &mut Vec<ConnId>) {
+        into.clear();
+        std::mem::swap(&mut self.dirty, into);
+        for id in &*into {
+            if let Some(conn) = self.find_mut(*id) {
+                conn.dirty = false;
+            }
+        }
+    }
+
+    /// What waits to be written to a connection.
+    pub fn output(&self, id: ConnId) -> Option<&OutQueue> {
+        self.find(id).map(|conn| &conn.out)
+    }
+
+    /// Whether the shell should read from a connection now.
+    pub fn is_reading(&self, id: ConnId) -> bool {
+        self.find(id).is_some_and(|conn| !conn.paused)
+    }
+
+    /// When [`Self::tick`] must be called at the latest.
+    pub fn deadline(&self) -> Option<Nanos> {
+        let timer = self.timers.peek().map(|Reverse((at, ..))| *at);
+        let duck = self.lame_duck.as_ref().map(lame_duck::LameDuck::due);
+        timer.into_iter().chain(duck).min()
+    }
+
+    /// The node's time, as of the last call.
+    pub fn now(&self) -> Nanos {
+        self.now
+    }
+
+    pub(crate) fn find(&self, id: ConnId) -> Option<&Conn> {
+        self.conns.get(id.slot()).filter(|conn| conn.core.id == id).map(|conn| &**conn)
+    }
+
+    pub(crate) fn find_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
+        self.conns.get_mut(id.slot()).filter(|conn| conn.core.id == id).map(|conn| &mut **conn)
+    }
+
+    /// Bytes arrived on a connection.
+    pub fn receive(&mut self, now: Nanos, id: ConnId, bytes: &[u8]) {
+        self.now = now;
+        let Some(conn) = self.find_mut(id) else { return };
+        conn.last_activity = now;
+        if conn.closing.is_some() {
+            return;
+        }
+        self.hold = 0;
+        if self.find(id).is_some_and(|conn| conn.deciding) {
+            // The shell was told to pause; what it had read before waits here.
+            if let Some(conn) = self.find_mut(id) {
+                conn.carry.extend_from_slice(bytes);
+            }
+            return;
+        }
+        self.consume(id, bytes);
+        self.hold_back(id);
+        self.settle();
+    }
+
+    /// Feeds `input` to a connection's peer, operation by operation.
+    fn consume(&mut self, id: ConnId, mut input: &[u8]) {
+        let slot = id.slot;
+        loop {
+            let Some(conn) = self.find_mut(id) else { return };
+            if conn.closing.is_some() {
+                return;
+            }
+            if conn.deciding {
+                conn.carry.extend_from_slice(input);
+                return;
+            }
+            if conn.carry.is_empty() {
+                match self.run(slot, input) {
+                    Ok((used, None)) => input = &input[used..],
+                    Ok((used, Some(_))) => {
+                        self.conns[slot as usize].carry.extend_from_slice(&input[used..]);
+                        return;
+                    }
+                    Err(reason) => return self.close(id, reason),
+                }
+                if input.is_empty() {
+                    return;
+                }
+                continue;
+            }
+            // Complete the operation that has begun, and no more.
+            let mut carry = std::mem::take(&mut conn.carry);
+            let result = self.run(slot, &carry);
+            match result {
+                Ok((used, missing)) => {
+                    carry.drain(..used);
+                    let take = match missing {
+                        None => 0,
+                        Some(Missing::Bytes(n)) => n.min(input.len()),
+                        Some(Missing::Line) => {
+                            input.iter().position(|&b| b == b'\n').map_or(input.len(), |end| end + 1)
+                        }
+                    };
+                    carry.extend_from_slice(&input[..take]);
+                    input = &input[take..];
+                    let conn = &mut self.conns[slot as usize];
+                    if !carry.is_empty() {
+                        conn.carry = carry;
+                    }
+                    if take == 0 && (missing.is_some() || input.is_empty()) {
+                        return;
+                    }
+                }
+                Err(reason) => return self.close(id, reason),
+            }
+        }
+    }
+
+    /// Runs whole operations from the front of `input`. Returns how many bytes they took, and what is
+    /// missing from the one that was left.
+    fn run(&mut self, slot: u32, input: &[u8]) -> Result<(usize, Option<Missing>), CloseReason> {
+        let mut at = 0;
+        while at < input.len() {
+            let conn = &mut *self.conns[slot as usize];
+            if conn.closing.is_some() || conn.deciding {
+                break;
+            }
+            let mut cx = Cx {
+                out: Out { queue: &mut conn.out, pool: &mut self.pool, now: self.now },
+                facts: &self.facts,
+                accounts: &self.accounts,
+                this: &mut conn.core,
+            };
+            match conn.peer.next(&mut cx, &input[at..]) {
+                Step::Incomplete(missing) => {
+                    self.touch(slot);
+                    return Ok((at, Some(missing)));
+                }
+                Step::Done(used, action) => {
+                    at += used;
+                    self.act(slot, action);
+                }
+                Step::Close(reason) => return Err(reason),
+            }
+        }
+        self.touch(slot);
+        Ok((at, None))
+    }
+
+    /// Carries out what a peer asked for.
+    fn act(&mut self, slot: u32, action: Action<'_>) {
+        match action {
+            Action::None => {}
+            Action::Publish(message) => {
+                self.tally.received.count(message.body.len());
+                let delivered = self.publish(slot, &message);
+                if !delivered && !message.reply.is_empty() && self.conns[slot as usize].peer.wants_no_responders() {
+                    self.no_responders(slot, &message);
+                }
+            }
+            Action::Subscribe { subject, queue, sid, filtered } => self.subscribe(slot, subject, queue, sid, filtered),
+            Action::Unsubscribe { sid, max } => self.unsubscribe(slot, sid, max),
+            Action::Login(offered) => self.login(slot, &offered),
+        }
+    }
+
+    /// Puts a connection on the list of those with something new to write, if it has.
+    fn touch(&mut self, slot: u32) {
+        let conn = &mut self.conns[slot as usize];
+        if !conn.dirty && !conn.out.is_empty() {
+            conn.dirty = true;
+            self.dirty.push(conn.core.id);
+        }
+    }
+
+    /// Calls `f` with a connection's peer and its context.
+    fn with_peer<R>(&mut self, slot: u32, f: impl FnOnce(&mut dyn Peer, &mut Cx<'_>) -> R) -> R {
+        let conn = &mut *self.conns[slot as usize];
+        let mut cx = Cx {
+            out: Out { queue: &mut conn.out, pool: &mut self.pool, now: self.now },
+            facts: &self.facts,
+            accounts: &self.accounts,
+            this: &mut conn.core,
+        };
+        let result = f(&mut *conn.peer, &mut cx);
+        self.touch(slot);
+        result
+    }
+
+    /// Pauses a producer whose receivers could not follow.
+    fn hold_back(&mut self, id: ConnId) {
+        let hold = std::mem::take(&mut self.hold);
+        if hold == 0 {
+            return;
+        }
+        let until = self.now + hold;
+        let Some(conn) = self.find_mut(id) else { return };
+        if conn.closing.is_some() {
+            return;
+        }
+        conn.core.stats.stalls += 1;
+        self.tally.stalls += 1;
+        let Some(conn) = self.find_mut(id) else { return };
+        conn.timers.set(Timer::Resume, until);
+        if !conn.paused {
+            conn.paused = true;
+            self.holders.push(id);
+            self.commands.push_back(Command::Pause(id));
+        }
+        self.arm(id.slot);
+    }
+
+    /// Lets producers go on after a receiver has caught up; if another one lags, they will be held again.
+    fn let_go(&mut self) {
+        for id in std::mem::take(&mut self.holders) {
+            self.resume(id);
+        }
+    }
+
+    fn resume(&mut self, id: ConnId) {
+        let Some(conn) = self.find_mut(id) else { return };
+        conn.timers.stop(Timer::Resume);
+        if conn.paused && !conn.deciding {
+            conn.paused = false;
+            self.commands.push_back(Command::Resume(id));
+        }
+    }
+
+    /// The shell has written the first `n` waiting bytes of a connection (or handed them to TLS).
+    pub fn sent(&mut self, now: Nanos, id: ConnId, n: usize) {
+        self.now = now;
+        let deadline = nanos(self.facts.limits.write_deadline);
+        let lag = self.facts.lag_bytes;
+        let Some(conn) = self.conns.get_mut(id.slot()).filter(|conn| conn.core.id == id) else { return };
+        conn.out.sent(&mut self.pool, n);
+        conn.write_goal = conn.write_goal.saturating_sub(n);
+        if conn.out.is_empty() {
+            conn.timers.stop(Timer::Write);
+        } else if conn.write_goal == 0 || !conn.timers.is_set(Timer::Write) {
+            conn.write_goal = conn.out.pending().min(WRITE_GOAL_BYTES);
+            conn.timers.set(Timer::Write, now + deadline);
+        }
+        let caught_up = conn.holding && conn.out.pending() <= lag / 2;
+        if caught_up {
+            conn.holding = false;
+        }
+        let armed = conn.timers.is_set(Timer::Write);
+        if armed {
+            self.arm(id.slot);
+        }
+        if caught_up {
+            self.let_go();
+        }
+    }
+
+    /// Nothing of what waits could be written now.
+    pub fn blocked(&mut self, now: Nanos, id: ConnId) {
+        self.sent(now, id, 0);
+    }
+
+    /// Makes sure that the timer heap wakes up in time for a connection.
+    fn arm(&mut self, slot: u32) {
+        let conn = &mut self.conns[slot as usize];
+        let Some(next) = conn.timers.next() else { return };
+        if next < conn.armed {
+            conn.armed = next;
+            self.timers.push(Reverse((next, slot, conn.core.id.cid)));
+        }
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: Nanos) {
+        self.now = now;
+        while let Some(&Reverse((at, slot, cid))) = self.timers.peek() {
+            if at > now {
+                break;
+            }
+            self.timers.pop();
+            let id = ConnId { slot, cid };
+            // An entry that is not the connection's current one is left over from an earlier time.
+            match self.find_mut(id) {
+                Some(conn) if conn.armed == at => conn.armed = Nanos::MAX,
+                _ => continue,
+            }
+            self.expire(id);
+            if self.find(id).is_some() {
+                self.arm(slot);
+            }
+        }
+        self.waddle();
+        self.settle();
+    }
+
+    fn expire(&mut self, id: ConnId) {
+        let now = self.now;
+        let Some(conn) = self.find_mut(id) else { return };
+        if conn.timers.expired(Timer::Login, now) {
+            return self.close(id, CloseReason::AuthenticationTimeout);
+        }
+        if conn.timers.expired(Timer::Write, now) {
+            return self.close(id, CloseReason::SlowConsumerDeadline);
+        }
+        if conn.timers.expired(Timer::Resume, now) {
+            self.resume(id);
+        }
+        let Some(conn) = self.find_mut(id) else { return };
+        if conn.timers.expired(Timer::Ping, now) {
+            self.ping(id);
+        }
+    }
+
+    /// Asks for a sign of life, unless there was one in the last interval; the second unanswered
+    /// question too many ends the connection.
+    fn ping(&mut self, id: ConnId) {
+        let now = self.now;
+        let (interval, max) = (nanos(self.facts.limits.ping_interval), self.facts.limits.ping_max);
+        let Some(conn) = self.find_mut(id) else { return };
+        let quiet = now.saturating_sub(conn.last_activity) >= interval;
+        if quiet || conn.core.pulse.rtt == 0 {
+            if conn.core.pulse.unanswered >= max {
+                return self.close(id, CloseReason::StaleConnection);
+            }
+            conn.core.pulse.unanswered += 1;
+            conn.core.pulse.pinged_at = now;
+            self.with_peer(id.slot, |peer, cx| peer.ping(cx));
+        }
+        if let Some(conn) = self.find_mut(id) {
+            conn.timers.set(Timer::Ping, now + interval);
+        }
+    }
+}

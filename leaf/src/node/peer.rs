@@ -1,0 +1,200 @@
+//! The seam between the node and the kinds of connections it can have.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use super::conn::{CloseReason, ConnId, Stats};
+use super::outq::{OutQueue, Pool};
+use super::subs::Sub;
+use super::{Facts, Nanos};
+use crate::account::{AccountId, Accounts};
+use crate::auth::directory::{Identity, Offered};
+use crate::message::Message;
+use crate::wire::Missing;
+
+/// What kind of connection it is; decides who is served first in a queue group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// A client of this server.
+    Client,
+    /// A leaf node, on either side of the link.
+    Leaf,
+    /// Another server of the cluster.
+    Route,
+    /// Another cluster.
+    Gateway,
+}
+
+/// One connection's side of a protocol. A peer turns bytes into [`Action`]s, one at a time, and
+/// messages into bytes; it owns the state of its session and nothing else. The node owns the rest,
+/// carries out the actions and keeps the bounds.
+///
+/// Implementations never block, read no clock and draw no random numbers but those in [`Cx`].
+pub trait Peer {
+    /// The kind of connection.
+    fn kind(&self) -> Kind;
+
+    /// The first thing to send, if this side speaks first.
+    fn greet(&mut self, cx: &mut Cx<'_>);
+
+    /// Takes one operation from the front of `input`, which is never empty, and answers what needs no
+    /// more than this connection.
+    fn next<'a>(&mut self, cx: &mut Cx<'_>, input: &'a [u8]) -> Step<'a>;
+
+    /// The login asked for by [`Action::Login`] succeeded.
+    fn logged_in(&mut self, cx: &mut Cx<'_>, identity: Rc<Identity>);
+
+    /// Whether `subject` may reach a subscription that was made under [`Sub::filtered`].
+    fn may_deliver(&mut self, subject: &[u8]) -> bool;
+
+    /// Writes `message` for the subscription `sub`.
+    fn deliver(&mut self, out: &mut Out<'_>, message: &Message<'_>, shared: Option<&Rc<[u8]>>, sub: &Sub);
+
+    /// Whether the connection's own messages are delivered to it.
+    fn echo(&self) -> bool;
+
+    /// Whether the sender of a request with headers wants to know that nobody heard it.
+    fn wants_no_responders(&self) -> bool;
+
+    /// What the server says about itself has changed.
+    fn server_changed(&mut self, cx: &mut Cx<'_>);
+
+    /// Who logged in.
+    fn identity(&self) -> Option<Rc<Identity>>;
+
+    /// The permissions of its user were read again. Each subscription is then asked
+    /// [`Self::may_keep`].
+    fn permissions_changed(&mut self, identity: Rc<Identity>);
+
+    /// Whether a subscription is still allowed: `None` if not (the peer says so to the other side),
+    /// else whether deliveries are filtered.
+    fn may_keep(&mut self, cx: &mut Cx<'_>, sub: &Sub) -> Option<bool>;
+
+    /// Asks for a sign of life.
+    fn ping(&mut self, cx: &mut Cx<'_>);
+
+    /// The last words, derived from the reason and nothing else.
+    fn farewell(&self, reason: CloseReason) -> Option<Vec<u8>>;
+
+    /// What monitoring shows of it.
+    fn about(&self) -> About<'_>;
+}
+
+/// What a peer may know and touch while it is called.
+pub struct Cx<'a> {
+    /// What is sent to this connection; knows the time.
+    pub out: Out<'a>,
+    /// What is the same for all connections.
+    pub facts: &'a Facts,
+    /// All accounts.
+    pub accounts: &'a Accounts,
+    /// This connection: its id, origin and counters.
+    pub this: &'a mut Core,
+}
+
+impl Cx<'_> {
+    /// The time.
+    pub fn now(&self) -> Nanos {
+        self.out.now
+    }
+}
+
+/// Where a peer writes to.
+pub struct Out<'a> {
+    /// The connection's queue.
+    pub queue: &'a mut OutQueue,
+    /// Spare buffers of the node.
+    pub pool: &'a mut Pool,
+    /// The time.
+    pub now: Nanos,
+}
+
+impl Out<'_> {
+    /// Appends `bytes`.
+    pub fn extend(&mut self, bytes: &[u8]) {
+        self.queue.extend(self.pool, bytes);
+    }
+}
+
+/// A connection's own facts: the peer reads them and counts what comes in.
+#[derive(Debug)]
+pub struct Core {
+    /// The connection.
+    pub id: ConnId,
+    /// Where it comes from.
+    pub remote: SocketAddr,
+    /// Unpredictable, drawn for this connection alone.
+    pub nonce: [u8; 11],
+    /// When it came.
+    pub start: Nanos,
+    /// The account, once logged in.
+    pub account: Option<AccountId>,
+    /// Subscriptions it has.
+    pub subs: usize,
+    /// The counters.
+    pub stats: Stats,
+    /// Liveness.
+    pub pulse: Pulse,
+}
+
+/// Pings and their answers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pulse {
+    /// Pings without an answer.
+    pub unanswered: u32,
+    /// When the last ping was sent.
+    pub pinged_at: Nanos,
+    /// Round-trip time; 0 is not known yet.
+    pub rtt: Nanos,
+}
+
+/// What became of the front of the input.
+pub enum Step<'a> {
+    /// Not a whole operation yet.
+    Incomplete(Missing),
+    /// An operation of this many bytes, and what the node is to do about it.
+    Done(usize, Action<'a>),
+    /// The connection ends here.
+    Close(CloseReason),
+}
+
+/// What a peer wants from the node.
+pub enum Action<'a> {
+    /// Nothing more.
+    None,
+    /// Route a message.
+    Publish(Message<'a>),
+    /// Add a subscription; all checks are done and passed.
+    Subscribe {
+        /// Valid.
+        subject: &'a [u8],
+        /// The queue group.
+        queue: Option<&'a [u8]>,
+        /// The peer's name for it, new on this connection.
+        sid: &'a [u8],
+        /// Ask [`Peer::may_deliver`] for each message.
+        filtered: bool,
+    },
+    /// Remove a subscription, at once or after `max` deliveries since it was made.
+    Unsubscribe {
+        /// Which.
+        sid: &'a [u8],
+        /// 0 is at once.
+        max: u64,
+    },
+    /// Find out who this is.
+    Login(Box<Offered>),
+}
+
+/// What monitoring and the log show of a peer.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct About<'a> {
+    /// The name it gave itself.
+    pub name: &'a str,
+    /// The language of its library.
+    pub lang: &'a str,
+    /// The version of its library.
+    pub version: &'a str,
+    /// Who logged in.
+    pub user: &'a str,
+}

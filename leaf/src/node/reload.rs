@@ -1,0 +1,117 @@
+//! A changed configuration takes effect; nobody is disconnected who need not be.
+
+use tracing::{debug, info};
+
+use super::{CloseReason, ConnId, Cx, Facts, Nanos, Node, Out};
+use crate::auth::directory::Directory;
+use crate::config::Config;
+use crate::interest::SubId;
+
+impl Node {
+    /// Takes a new configuration over as a whole, or not at all.
+    ///
+    /// # Errors
+    /// When something changed that cannot change while the server runs, or does not fit together; the
+    /// text names it, and everything stays as it was.
+    pub fn reload(&mut self, now: Nanos, config: Config) -> Result<(), String> {
+        self.now = now;
+        if let Some(field) = fixed_field(&self.config, &config) {
+            return Err(format!("config reload not supported for {field}"));
+        }
+        let directory = Directory::build(&config)?;
+        self.accounts.configure(&config)?;
+        let mut facts = Facts::new(&config, &self.identity, &directory);
+        facts.info.lame_duck = self.facts.info.lame_duck;
+        let changed = facts.info.line() != self.facts.info.line();
+        self.facts = facts;
+        self.directory = directory;
+        self.config = config;
+        self.config_loaded = now;
+        self.check_logins();
+        self.check_count();
+        if changed {
+            self.announce();
+        }
+        self.settle();
+        info!("Reloaded server configuration");
+        Ok(())
+    }
+
+    /// Everybody must still be somebody, in the same account.
+    fn check_logins(&mut self) {
+        let ids: Vec<ConnId> = self.conns.iter().map(|(_, conn)| conn.core.id).collect();
+        for id in ids {
+            let Some(conn) = self.find(id) else { continue };
+            let Some(account) = conn.core.account else { continue };
+            let Some(identity) = conn.peer.identity() else { continue };
+            match self.directory.still_valid(&identity) {
+                Some(new) if self.accounts.configured(new.account) == account => {
+                    self.with_peer(id.slot, |peer, _| peer.permissions_changed(new));
+                    self.check_subs(id.slot);
+                }
+                _ => {
+                    debug!("{} - cid:{} - no longer allowed after a reload", conn.core.remote, id.cid);
+                    self.close(id, CloseReason::AuthenticationViolation);
+                }
+            }
+        }
+    }
+
+    fn check_subs(&mut self, slot: u32) {
+        let ids: Vec<SubId> = self.conns[slot as usize].subs.iter().copied().collect();
+        for id in ids {
+            match self.ask_sub(slot, id) {
+                Some(filtered) => {
+                    if let Some(sub) = self.subs.get_mut(id) {
+                        sub.filtered = filtered;
+                    }
+                }
+                None => self.remove_sub(id),
+            }
+        }
+    }
+
+    fn ask_sub(&mut self, slot: u32, id: SubId) -> Option<bool> {
+        let sub = self.subs.get(id)?;
+        let conn = &mut *self.conns[slot as usize];
+        let mut cx = Cx {
+            out: Out { queue: &mut conn.out, pool: &mut self.pool, now: self.now },
+            facts: &self.facts,
+            accounts: &self.accounts,
+            this: &mut conn.core,
+        };
+        let kept = conn.peer.may_keep(&mut cx, sub);
+        self.touch(slot);
+        kept
+    }
+
+    /// `max_connections` may have shrunk: the youngest leave.
+    fn check_count(&mut self) {
+        let max = self.facts.limits.max_connections as usize;
+        let mut ids: Vec<ConnId> = self.conns.iter().map(|(_, conn)| conn.core.id).collect();
+        ids.sort_unstable_by_key(|id| id.cid);
+        for id in ids.into_iter().skip(max) {
+            self.close(id, CloseReason::MaxConnections);
+        }
+    }
+}
+
+/// The first field that differs and cannot while the server runs.
+fn fixed_field(old: &Config, new: &Config) -> Option<&'static str> {
+    let fixed = [
+        ("Host", old.host != new.host),
+        ("Port", new.port.is_some_and(|port| Some(port) != old.port)),
+        ("ServerName", old.server_name != new.server_name),
+        ("HTTPPort", old.monitor != new.monitor),
+        ("StoreDir", old.store_dir != new.store_dir),
+        ("SystemAccount", old.system_account != new.system_account),
+        ("AllowNonTLS", old.allow_non_tls != new.allow_non_tls),
+        ("TLSConfig", old.tls.is_some() != new.tls.is_some()),
+        ("NoHeaderSupport", old.limits.no_headers != new.limits.no_headers),
+        ("NoSublistCache", old.limits.no_interest_cache != new.limits.no_interest_cache),
+        ("MaxClosedClients", old.limits.max_closed_clients != new.limits.max_closed_clients),
+        ("LameDuckDuration", old.lame_duck_duration != new.lame_duck_duration),
+        ("LameDuckGracePeriod", old.lame_duck_grace_period != new.lame_duck_grace_period),
+    ];
+    fixed.into_iter().find_map(|(name, differs)| differs.then_some(name))
+}

@@ -1,0 +1,546 @@
+//! The event loop: one thread, a task for each connection that does nothing but read.
+//!
+//! Bytes are read into one shared buffer and handed to the node at once; then everything the batch
+//! touched is written directly, without waking another task. Only a socket that would block gets a
+//! waiting writer.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{Notify, Semaphore};
+use tokio::task::spawn_local;
+use tracing::{debug, warn};
+
+use super::tls::{ServerTls, TlsStream};
+use crate::auth::password;
+use crate::client::Client;
+use crate::config::HandshakeFirst;
+use crate::node::{Arrival, CloseReason, Command, ConnId, Nanos, Node, OutQueue, TlsFacts};
+
+/// Bytes read at once, by all connections into the same buffer.
+const READ_BYTES: usize = 64 * 1024;
+/// Pieces of a queue written at once.
+const SLICES_MAX: usize = 32;
+/// Plain bytes turned into TLS records at once; no more waits behind a slow socket in cipher.
+const TLS_PLAIN_BYTES: usize = 16 * 1024;
+/// How long the last bytes for a closed connection may take.
+const FAREWELL_WITHIN: Duration = Duration::from_secs(1);
+/// Passwords compared at the same time; bcrypt is slow by design and must not take every core.
+const PASSWORD_CHECKS_MAX: usize = 1;
+
+/// What all tasks of a server share.
+pub struct Server {
+    /// The engine.
+    pub node: RefCell<Node>,
+    sockets: RefCell<Vec<Option<Rc<Socket>>>>,
+    started: Instant,
+    buffer: RefCell<Box<[u8]>>,
+    dirty: RefCell<Vec<ConnId>>,
+    /// When the timer task wakes up.
+    armed: Cell<Nanos>,
+    timer: Notify,
+    /// The client listener must close.
+    pub stop_listening: Notify,
+    /// The server must end.
+    pub shutdown: Notify,
+    /// The certificates in use; changed by a reload.
+    pub tls: RefCell<Option<Rc<TlsSetup>>>,
+    passwords: Rc<Semaphore>,
+}
+
+/// TLS as configured.
+#[derive(Debug)]
+pub struct TlsSetup {
+    /// Keys and rules.
+    pub server: ServerTls,
+    /// Who speaks first.
+    pub first: HandshakeFirst,
+    /// A client may also stay in clear.
+    pub optional: bool,
+    /// Time for the handshake.
+    pub timeout: Duration,
+    /// Handshakes a second; 0 for no limit.
+    pub rate_limit: u32,
+    /// The second that is being counted, and how many it had.
+    pub rate: Cell<(u64, u32)>,
+}
+
+impl TlsSetup {
+    /// Counts a handshake; says whether it may go ahead.
+    fn admit(&self, second: u64) -> bool {
+        let (counted, n) = self.rate.get();
+        let n = if counted == second { n + 1 } else { 1 };
+        self.rate.set((second, n));
+        self.rate_limit == 0 || n <= self.rate_limit
+    }
+}
+
+struct Socket {
+    id: ConnId,
+    write: OwnedWriteHalf,
+    /// A writer task waits for room.
+    waiting: Cell<bool>,
+    closed: Cell<bool>,
+    reader: RefCell<Option<Waker>>,
+    tls: RefCell<Option<Box<Tls>>>,
+}
+
+struct Tls {
+    stream: TlsStream,
+    /// Records that are not written yet.
+    cipher: Vec<u8>,
+}
+
+impl Server {
+    /// A server around `node`, whose time 0 is now.
+    pub fn new(node: Node, started: Instant, tls: Option<TlsSetup>) -> Rc<Self> {
+        Rc::new(Self {
+            node: RefCell::new(node),
+            sockets: RefCell::default(),
+            started,
+            buffer: RefCell::new(vec![0; READ_BYTES].into()),
+            dirty: RefCell::default(),
+            armed: Cell::new(Nanos::MAX),
+            timer: Notify::new(),
+            stop_listening: Notify::new(),
+            shutdown: Notify::new(),
+            tls: RefCell::new(tls.map(Rc::new)),
+            passwords: Rc::new(Semaphore::new(PASSWORD_CHECKS_MAX)),
+        })
+    }
+
+    /// The node's clock.
+    pub fn now(&self) -> Nanos {
+        self.started.elapsed().as_nanos() as Nanos
+    }
+
+    /// Calls the node, then does what it asks for.
+    pub fn with_node<R>(self: &Rc<Self>, f: impl FnOnce(&mut Node, Nanos) -> R) -> R {
+        let now = self.now();
+        let result = f(&mut self.node.borrow_mut(), now);
+        self.pump(now);
+        result
+    }
+
+    fn socket(&self, id: ConnId) -> Option<Rc<Socket>> {
+        self.sockets.borrow().get(id.slot())?.as_ref().filter(|socket| socket.id == id).cloned()
+    }
+
+    /// Does what the node asks for, until it asks for nothing.
+    fn pump(self: &Rc<Self>, now: Nanos) {
+        loop {
+            while let Some(command) = { self.node.borrow_mut().poll_command() } {
+                self.execute(command);
+            }
+            let mut dirty = self.dirty.take();
+            self.node.borrow_mut().take_dirty(&mut dirty);
+            if dirty.is_empty() {
+                self.dirty.replace(dirty);
+                break;
+            }
+            for &id in &dirty {
+                self.flush(id, now);
+            }
+            self.dirty.replace(dirty);
+        }
+        let due = self.node.borrow().deadline().unwrap_or(Nanos::MAX);
+        if due < self.armed.get() {
+            self.armed.set(due);
+            self.timer.notify_one();
+        }
+    }
+
+    fn execute(self: &Rc<Self>, command: Command) {
+        match command {
+            Command::Close { conn, farewell } => self.close(conn, farewell),
+            Command::Pause(_) => {}
+            Command::Resume(conn) => {
+                if let Some(socket) = self.socket(conn) {
+                    socket.wake();
+                }
+            }
+            Command::CheckPassword { conn, hash, password } => self.check_password(conn, hash, password),
+            Command::StopListening => self.stop_listening.notify_one(),
+            Command::Shutdown => self.shutdown.notify_one(),
+        }
+    }
+
+    fn check_password(self: &Rc<Self>, conn: ConnId, hash: String, password: String) {
+        let server = self.clone();
+        spawn_local(async move {
+            let Ok(_permit) = server.passwords.acquire().await else { return };
+            let check = move || password::bcrypt_matches(&hash, &password);
+            let right = tokio::task::spawn_blocking(check).await.unwrap_or(false);
+            server.with_node(|node, now| node.password_checked(now, conn, right));
+        });
+    }
+
+    /// Writes what waits for a connection, as far as its socket takes it.
+    fn flush(self: &Rc<Self>, id: ConnId, now: Nanos) {
+        let Some(socket) = self.socket(id) else { return };
+        if socket.waiting.get() {
+            return;
+        }
+        match self.write_some(&socket, now) {
+            Ok(true) => {}
+            Ok(false) => self.write_later(socket),
+            Err(_) => self.node.borrow_mut().closed(now, id, CloseReason::WriteError),
+        }
+    }
+
+    /// Writes until nothing waits (`true`) or the socket would block (`false`).
+    fn write_some(&self, socket: &Socket, now: Nanos) -> io::Result<bool> {
+        if socket.tls.borrow().is_some() {
+            return self.write_tls(socket, now);
+        }
+        let mut node = self.node.borrow_mut();
+        loop {
+            let Some(queue) = node.output(socket.id).filter(|queue| !queue.is_empty()) else { return Ok(true) };
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let count = queue.slices(&mut slices);
+            match socket.write.try_write_vectored(&slices[..count]) {
+                Ok(n) => node.sent(now, socket.id, n),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    node.blocked(now, socket.id);
+                    return Ok(false);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn write_tls(&self, socket: &Socket, now: Nanos) -> io::Result<bool> {
+        let mut tls = socket.tls.borrow_mut();
+        let Some(tls) = tls.as_mut() else { return Ok(true) };
+        let mut node = self.node.borrow_mut();
+        loop {
+            tls.stream.take_output(&mut tls.cipher);
+            while !tls.cipher.is_empty() {
+                match socket.write.try_write(&tls.cipher) {
+                    Ok(n) => drop(tls.cipher.drain(..n)),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        node.blocked(now, socket.id);
+                        return Ok(false);
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            tls.cipher.shrink_to(0);
+            if tls.stream.is_handshaking() {
+                return Ok(true);
+            }
+            let Some(queue) = node.output(socket.id).filter(|queue| !queue.is_empty()) else { return Ok(true) };
+            let plain = queue.front();
+            let plain = &plain[..plain.len().min(TLS_PLAIN_BYTES)];
+            tls.stream.send(plain);
+            let n = plain.len();
+            node.sent(now, socket.id, n);
+        }
+    }
+
+    fn write_later(self: &Rc<Self>, socket: Rc<Socket>) {
+        socket.waiting.set(true);
+        let server = self.clone();
+        spawn_local(async move {
+            while !socket.closed.get() {
+                if socket.write.writable().await.is_err() || socket.closed.get() {
+                    break;
+                }
+                let now = server.now();
+                match server.write_some(&socket, now) {
+                    Ok(true) => break,
+                    // A receiver that has moved may let its producers go on.
+                    Ok(false) => server.pump(now),
+                    Err(_) => {
+                        server.node.borrow_mut().closed(now, socket.id, CloseReason::WriteError);
+                        break;
+                    }
+                }
+            }
+            socket.waiting.set(false);
+            server.pump(server.now());
+        });
+    }
+
+    /// The node has let go of a connection: its last bytes may still go out.
+    fn close(self: &Rc<Self>, id: ConnId, farewell: OutQueue) {
+        let Some(socket) = self.sockets.borrow_mut().get_mut(id.slot()).and_then(Option::take) else { return };
+        socket.closed.set(true);
+        socket.wake();
+        if farewell.is_empty() && socket.tls.borrow().is_none() {
+            return;
+        }
+        spawn_local(async move {
+            let _ = tokio::time::timeout(FAREWELL_WITHIN, last_words(&socket, farewell)).await;
+        });
+    }
+
+    /// Keeps the node's deadlines.
+    pub async fn keep_time(self: Rc<Self>) {
+        loop {
+            let due = { self.node.borrow().deadline() };
+            self.armed.set(due.unwrap_or(Nanos::MAX));
+            let sleep = async {
+                match due {
+                    Some(due) => tokio::time::sleep_until((self.started + Duration::from_nanos(due)).into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = sleep => {}
+                () = self.timer.notified() => continue,
+            }
+            self.with_node(Node::tick);
+        }
+    }
+
+    /// Serves one connection from its first byte to its last.
+    pub async fn serve(self: Rc<Self>, stream: TcpStream, remote: SocketAddr) {
+        // Without it small messages would wait for each other; a socket that refuses is as good as closed.
+        if stream.set_nodelay(true).is_err() {
+            return;
+        }
+        let mut nonce = [0; 11];
+        if getrandom::fill(&mut nonce).is_err() {
+            return warn!("no randomness: connection from {remote} refused");
+        }
+        let (read, write) = stream.into_split();
+        let arrival = Arrival { remote, nonce };
+        let id = self.node.borrow_mut().accept(self.now(), &arrival, Box::new(Client::new()));
+        let socket = Rc::new(Socket {
+            id,
+            write,
+            waiting: Cell::new(false),
+            closed: Cell::new(false),
+            reader: RefCell::default(),
+            tls: RefCell::default(),
+        });
+        {
+            let mut sockets = self.sockets.borrow_mut();
+            if sockets.len() <= id.slot() {
+                sockets.resize_with(id.slot() + 1, || None);
+            }
+            sockets[id.slot()] = Some(socket.clone());
+        }
+        let mut reader = Reader { server: self, socket, read };
+        let setup = reader.server.tls.borrow().clone();
+        let done = match setup {
+            None => {
+                reader.server.with_node(|node, now| node.greet(now, id));
+                Ok(())
+            }
+            Some(setup) => Box::pin(reader.secure(&setup)).await,
+        };
+        if let Err(reason) = done {
+            return reader.server.with_node(|node, now| node.closed(now, id, reason));
+        }
+        reader.run().await;
+    }
+}
+
+async fn last_words(socket: &Socket, farewell: OutQueue) {
+    let mut rest = Vec::new();
+    if let Some(tls) = socket.tls.borrow_mut().as_mut() {
+        rest.append(&mut tls.cipher);
+        for plain in farewell.pieces() {
+            tls.stream.send(plain);
+        }
+        tls.stream.close();
+        tls.stream.take_output(&mut rest);
+    } else {
+        for plain in farewell.pieces() {
+            rest.extend_from_slice(plain);
+        }
+    }
+    let mut at = 0;
+    while at < rest.len() {
+        match socket.write.try_write(&rest[at..]) {
+            Ok(n) => at += n,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if socket.write.writable().await.is_err() {
+                    return;
+                }
+            }
+            Err(_) => return,
+        }
+    }
+}
+
+impl Socket {
+    fn wake(&self) {
+        if let Some(waker) = self.reader.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// The reading side of a connection.
+struct Reader {
+    server: Rc<Server>,
+    socket: Rc<Socket>,
+    read: OwnedReadHalf,
+}
+
+/// What one read came to.
+enum Read {
+    Bytes,
+    End,
+    Failed,
+}
+
+impl Reader {
+    async fn run(mut self) {
+        loop {
+            let reason = match poll_fn(|cx| self.poll(cx)).await {
+                Some(Read::Bytes) => continue,
+                Some(Read::End) => CloseReason::ClientClosed,
+                Some(Read::Failed) => CloseReason::ReadError,
+                None => return,
+            };
+            let id = self.socket.id;
+            return self.server.with_node(|node, now| node.closed(now, id, reason));
+        }
+    }
+
+    /// Reads once and hands over what came; `None` when the node has closed the connection.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Read>> {
+        let id = self.socket.id;
+        if self.socket.closed.get() {
+            return Poll::Ready(None);
+        }
+        if !self.server.node.borrow().is_reading(id) {
+            self.remember(cx);
+            return Poll::Pending;
+        }
+        let mut buffer = self.server.buffer.borrow_mut();
+        let mut read = ReadBuf::new(&mut buffer);
+        match Pin::new(&mut self.read).poll_read(cx, &mut read) {
+            Poll::Pending => {
+                drop(buffer);
+                self.remember(cx);
+                Poll::Pending
+            }
+            Poll::Ready(Err(_)) => Poll::Ready(Some(Read::Failed)),
+            Poll::Ready(Ok(())) if read.filled().is_empty() => Poll::Ready(Some(Read::End)),
+            Poll::Ready(Ok(())) => {
+                let failed = self.hand_over(read.filled());
+                Poll::Ready(Some(if failed { Read::Failed } else { Read::Bytes }))
+            }
+        }
+    }
+
+    /// Leaves a waker for the node's commands.
+    fn remember(&self, cx: &Context<'_>) {
+        let mut reader = self.socket.reader.borrow_mut();
+        if !reader.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *reader = Some(cx.waker().clone());
+        }
+    }
+
+    /// Gives bytes to the node, through TLS if there is one; says whether that failed.
+    fn hand_over(&self, bytes: &[u8]) -> bool {
+        let (server, id) = (&self.server, self.socket.id);
+        let now = server.now();
+        let mut failed = false;
+        match self.socket.tls.borrow_mut().as_mut() {
+            None => server.node.borrow_mut().receive(now, id, bytes),
+            Some(tls) => {
+                let mut plain = |plain: &[u8]| server.node.borrow_mut().receive(now, id, plain);
+                failed = match tls.stream.receive(bytes, &mut plain) {
+                    Ok(progress) => progress.peer_closed,
+                    Err(error) => {
+                        debug!("cid:{} - TLS error: {error}", id.cid());
+                        true
+                    }
+                };
+            }
+        }
+        if self.socket.tls.borrow().is_some() {
+            server.flush(id, now);
+        }
+        server.pump(now);
+        failed
+    }
+
+    /// INFO and TLS in the configured order (nats-server: `handshake_first`, `allow_non_tls`).
+    async fn secure(&mut self, setup: &Rc<TlsSetup>) -> Result<(), CloseReason> {
+        let id = self.socket.id;
+        let first = match setup.first {
+            HandshakeFirst::Yes => true,
+            HandshakeFirst::No => false,
+            HandshakeFirst::Auto(wait) => matches!(tokio::time::timeout(wait, self.first_byte()).await, Ok(Ok(0x16))),
+        };
+        if !first {
+            self.server.with_node(|node, now| node.greet(now, id));
+            if setup.optional
+                && tokio::time::timeout(setup.timeout, self.first_byte())
+                    .await
+                    .is_ok_and(|b| b.is_ok_and(|b| b != 0x16))
+            {
+                return Ok(());
+            }
+        }
+        if self.socket.closed.get() {
+            return Err(CloseReason::ClientClosed);
+        }
+        if !setup.admit(self.server.started.elapsed().as_secs()) {
+            return Err(CloseReason::TlsHandshake);
+        }
+        let stream = setup.server.accept().map_err(|error| {
+            warn!("cid:{} - TLS set-up failed: {error}", id.cid());
+            CloseReason::TlsHandshake
+        })?;
+        *self.socket.tls.borrow_mut() = Some(Box::new(Tls { stream, cipher: Vec::new() }));
+        match tokio::time::timeout(setup.timeout, self.handshake()).await {
+            Ok(true) => {}
+            Ok(false) => return Err(CloseReason::TlsHandshake),
+            Err(_) => {
+                debug!("cid:{} - TLS handshake timeout", id.cid());
+                return Err(CloseReason::TlsHandshake);
+            }
+        }
+        let facts = self.socket.tls.borrow().as_ref().map(|tls| TlsFacts {
+            version: tls.stream.version(),
+            cipher_suite: tls.stream.cipher_suite(),
+            first,
+        });
+        self.server.with_node(|node, now| {
+            if let Some(facts) = facts {
+                node.secured(now, id, facts);
+            }
+            if first {
+                node.greet(now, id);
+            }
+        });
+        Ok(())
+    }
+
+    async fn first_byte(&self) -> io::Result<u8> {
+        let mut byte = [0];
+        match self.read.as_ref().peek(&mut byte).await? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(byte[0]),
+        }
+    }
+
+    /// Reads until the handshake is done; what came with its last bytes is already handed over.
+    async fn handshake(&mut self) -> bool {
+        loop {
+            match poll_fn(|cx| self.poll(cx)).await {
+                Some(Read::Bytes) => {}
+                _ => return false,
+            }
+            if self.socket.tls.borrow().as_ref().is_some_and(|tls| !tls.stream.is_handshaking()) {
+                return true;
+            }
+        }
+    }
+}
