@@ -175,7 +175,7 @@ mod tests {
     fn all(queue: &OutQueue) -> Vec<u8> {
         let mut slices = [IoSlice::new(&[]); 16];
         let n = queue.slices(&mut slices);
-        slices[..n].concat()
+        slices[..n].iter().flat_map(|slice| slice.to_vec()).collect()
     }
 
     /// Whatever the sizes of writes, the bytes come out once and in order, and a drained queue holds nothing.
