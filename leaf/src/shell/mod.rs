@@ -1,5 +1,6 @@
 //! The impure part: sockets, TLS, files, signals, the clock and randomness live here and nowhere else.
 
+pub mod http;
 pub mod server;
 pub mod tls;
 /// shim
