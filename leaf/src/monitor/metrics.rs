@@ -1,0 +1,138 @@
+//! `/metrics`: the same numbers for Prometheus, in its text format (version 0.0.4).
+
+use std::fmt::{Display, Write};
+
+use super::{Response, View};
+use crate::account::Account;
+use crate::node::{Kind, Node, SECOND};
+
+pub(super) fn page(view: &View<'_>) -> Response {
+    let mut text = Text::default();
+    server(&mut text, view);
+    process(&mut text, view);
+    connections(&mut text, view);
+    traffic(&mut text, view.node);
+    accounts(&mut text, view.node);
+    requests(&mut text, view);
+    Response { status: 200, content_type: "text/plain; version=0.0.4; charset=utf-8", body: text.0.into_bytes() }
+}
+
+fn server(text: &mut Text, view: &View<'_>) {
+    let node = view.node;
+    text.family("petiole_info", "gauge", "Which server this is; always 1.");
+    let program = node.identity.program;
+    let labels = [
+        ("program", program),
+        ("version", env!("CARGO_PKG_VERSION")),
+        ("server_id", view.server_id()),
+        ("server_name", view.server_name()),
+    ];
+    text.sample("petiole_info", &labels, 1);
+    let started = view.origin as f64 / SECOND as f64;
+    text.gauge("petiole_start_time_seconds", "When the server started, since 1970.", started);
+    text.gauge("petiole_uptime_seconds", "Time since the start.", view.host.now as f64 / SECOND as f64);
+    let loaded = started + node.config_loaded as f64 / SECOND as f64;
+    text.gauge("petiole_config_load_time_seconds", "When the configuration was last read, since 1970.", loaded);
+    let leaving = u8::from(node.is_lame_duck());
+    text.gauge("petiole_lame_duck", "1 while connections are sent away before a shutdown.", leaving);
+}
+
+fn process(text: &mut Text, view: &View<'_>) {
+    let host = view.host;
+    text.gauge("petiole_process_resident_memory_bytes", "Memory in use.", host.rss_bytes);
+    text.counter("petiole_process_cpu_seconds_total", "Processor time used.", host.cpu_seconds);
+    text.gauge("petiole_cores", "Processors that may be used.", host.cores);
+}
+
+fn connections(text: &mut Text, view: &View<'_>) {
+    let node = view.node;
+    text.family("petiole_connections", "gauge", "Connections now, logged in or not.");
+    text.sample("petiole_connections", &[("kind", "client")], view.count(Kind::Client));
+    text.sample("petiole_connections", &[("kind", "leaf")], view.count(Kind::Leaf));
+    text.counter("petiole_connections_accepted_total", "Connections ever.", node.tally.connections);
+    let pending: usize = node.conns.iter().map(|(_, conn)| conn.out.pending()).sum();
+    text.gauge("petiole_pending_bytes", "Bytes waiting to be written to connections.", pending);
+    text.gauge("petiole_subscriptions", "Subscriptions now.", node.subs.len());
+    let tally = &node.tally;
+    text.counter("petiole_slow_consumers_total", "Connections closed as too slow.", tally.slow_consumers);
+    text.counter("petiole_stale_connections_total", "Connections closed as silent.", tally.stale_connections);
+    text.counter("petiole_refused_logins_total", "Logins refused.", tally.refused_logins);
+}
+
+fn traffic(text: &mut Text, node: &Node) {
+    let tally = &node.tally;
+    text.counter("petiole_received_messages_total", "Messages from connections.", tally.received.msgs);
+    text.counter("petiole_received_bytes_total", "Headers and payloads from connections.", tally.received.bytes);
+    text.counter("petiole_sent_messages_total", "Messages to connections.", tally.out.msgs);
+    text.counter("petiole_sent_bytes_total", "Headers and payloads to connections.", tally.out.bytes);
+    text.counter("petiole_stalls_total", "Times that a producer waited for slow receivers.", tally.stalls);
+    text.counter("petiole_dropped_messages_total", "Messages withheld from slow receivers.", tally.dropped);
+}
+
+/// A number of an account.
+type Figure = fn(&Account) -> u64;
+
+/// What there is to tell of each account: name, type, help, value.
+const OF_ACCOUNTS: [(&str, &str, &str, Figure); 10] = [
+    ("petiole_account_connections", "gauge", "Connections logged in.", |a| u64::from(a.connections)),
+    ("petiole_account_logins_total", "counter", "Logins ever.", |a| a.total_connections),
+    ("petiole_account_subscriptions", "gauge", "Subscriptions.", |a| a.interest.len() as u64),
+    ("petiole_account_received_messages_total", "counter", "Messages published.", |a| a.received.msgs),
+    ("petiole_account_received_bytes_total", "counter", "Bytes published.", |a| a.received.bytes),
+    ("petiole_account_sent_messages_total", "counter", "Messages delivered.", |a| a.sent.msgs),
+    ("petiole_account_sent_bytes_total", "counter", "Bytes delivered.", |a| a.sent.bytes),
+    ("petiole_account_slow_consumers_total", "counter", "Connections closed as too slow.", |a| a.slow_consumers),
+    ("petiole_account_lookups_total", "counter", "Searches for subscribers.", |a| a.interest.counters().matches),
+    ("petiole_account_cache_hits_total", "counter", "Searches that the cache answered.", |a| {
+        a.interest.counters().cache_hits
+    }),
+];
+
+fn accounts(text: &mut Text, node: &Node) {
+    for (name, kind, help, figure) in OF_ACCOUNTS {
+        text.family(name, kind, help);
+        for account in node.accounts.iter() {
+            text.sample(name, &[("account", &account.name)], figure(account));
+        }
+    }
+}
+
+fn requests(text: &mut Text, view: &View<'_>) {
+    text.family("petiole_http_requests_total", "counter", "Requests for monitoring.");
+    for (path, count) in view.host.requests.iter() {
+        text.sample("petiole_http_requests_total", &[("path", path)], count);
+    }
+}
+
+/// The text format. A String takes everything, so nothing fails.
+#[derive(Default)]
+struct Text(String);
+
+impl Text {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
+        self.family(name, "gauge", help);
+        self.sample(name, &[], value);
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: impl Display) {
+        self.family(name, "counter", help);
+        self.sample(name, &[], value);
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+        self.0.push_str(name);
+        for (at, (label, text)) in labels.iter().enumerate() {
+            let _ = write!(self.0, "{}{label}=\"{}\"", if at == 0 { '{' } else { ',' }, escape(text));
+        }
+        let _ = writeln!(self.0, "{} {value}", if labels.is_empty() { "" } else { "}" });
+    }
+}
+
+/// A label's value between its quotes.
+fn escape(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
