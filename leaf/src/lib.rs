@@ -8,6 +8,7 @@ pub mod client;
 pub mod config;
 pub mod interest;
 pub mod message;
+pub mod monitor;
 pub mod node;
 pub mod shell;
 pub mod subject;

@@ -98,7 +98,7 @@ impl Accounts {
     pub fn configure(&mut self, config: &config::Config) -> Result<(), String> {
         let mut mappings = Vec::new();
         for account in &config.accounts {
-            let compiled = Mappings::compile(&account.mappings).map_err(|(at, why)| {
+            let compiled = Mappings::compile(&account.mappings, None).map_err(|(at, why)| {
                 format!("mapping \"{}\" of account \"{}\": {why}", account.mappings[at].source, account.name)
             })?;
             mappings.push(compiled);

@@ -413,6 +413,7 @@ mod tests {
             port: None,
             client_advertise: None,
             monitor: None,
+            http_base_path: String::new(),
             limits: Limits {
                 max_connections: 0,
                 max_subscriptions: 0,

@@ -6,7 +6,7 @@ use tracing::{debug, error, info};
 
 use super::conn::{Conn, Timer, Timers};
 use super::{Arrival, CloseReason, Command, ConnId, Core, Nanos, Node, OutQueue, Peer, Pulse, SECOND, Sid, Stats, Sub};
-use super::{TlsFacts, nanos};
+use super::{Kind, TlsFacts, nanos};
 use crate::account::AccountId;
 use crate::auth::directory::{Decision, Identity, Offered};
 use crate::interest::SubId;
@@ -17,6 +17,8 @@ use crate::wire::Connect;
 pub struct ClosedConn {
     /// Its id.
     pub id: ConnId,
+    /// What it was.
+    pub kind: Kind,
     /// Where it came from.
     pub remote: std::net::SocketAddr,
     /// When it came.
@@ -209,6 +211,7 @@ impl Node {
         let about = conn.peer.about();
         self.closed.push_back(ClosedConn {
             id: conn.core.id,
+            kind: conn.peer.kind(),
             remote: conn.core.remote,
             start: conn.core.start,
             stop: self.now,

@@ -30,6 +30,7 @@ fn config() -> Config {
         port: Some(4222),
         client_advertise: None,
         monitor: Some(config::Monitor { host: None, port: Some(8222), base_path: "/mon".into() }),
+        http_base_path: String::new(),
         limits: limits(),
         log: config::Log {
             debug: false,
