@@ -63,8 +63,6 @@ fn malformed_lines_are_no_failure_and_refused_ones_are() {
         ("-s", "-s is not supported yet"),
         ("--cluster=nats://x:1 --profile 2", "--cluster is not supported yet"),
         ("-p 70000", "invalid port 70000"),
-        ("-sl a=b=c", "invalid signal parameters: [c]"),
-        ("-sl bogus", "unknown signal \"bogus\""),
         ("--user a --auth b", "Cannot have a user/pass and token"),
     ] {
         let usage = line(text).unwrap_err();

@@ -49,7 +49,7 @@ fn one_group_whatever_the_pattern() {
 fn agrees_with_a_plain_list() {
     for caching in [true, false] {
         let mut interest = Interest::new(7, caching);
-        let mut list: Vec<Option<(Vec<u8>, Option<Vec<u8>>, Place)>> = Vec::new();
+        let mut list: Vec<Option<Held>> = Vec::new();
         let mut draw = Draw(0x9E37_79B9_7F4A_7C15);
         for _ in 0..20_000 {
             match draw.below(4) {
@@ -61,10 +61,10 @@ fn agrees_with_a_plain_list() {
                 }
                 1 if !list.is_empty() => {
                     let at = draw.below(list.len() as u64) as usize;
-                    if let Some((pattern, queue, place)) = list[at].take() {
-                        if let Some(moved) = interest.remove(&pattern, queue.as_deref(), place) {
-                            list[moved as usize].as_mut().expect("it moved, so it is there").2 = place;
-                        }
+                    if let Some((pattern, queue, place)) = list[at].take()
+                        && let Some(moved) = interest.remove(&pattern, queue.as_deref(), place)
+                    {
+                        list[moved as usize].as_mut().expect("it moved, so it is there").2 = place;
                     }
                 }
                 _ => {
@@ -99,6 +99,9 @@ fn the_cache_keeps_its_bound() {
     interest.insert(b"s.5", None, 10);
     assert_eq!(plain(&mut interest, "s.5"), [9, 10]);
 }
+
+/// Pattern, queue and place of a subscription that is there.
+type Held = (Vec<u8>, Option<Vec<u8>>, Place);
 
 struct Draw(u64);
 

@@ -299,7 +299,7 @@ mod tests {
         let (directory, log) = scratch("place");
         let handle = Handle::new(&log).unwrap();
         let other = Log { file: Some(directory.join("other")), json: true, ..log };
-        let broken = Log { file: Some(directory.join("none/log")), debug: true, ..other.clone() };
+        let broken = Log { file: Some(directory.join("none/log")), debug: true, ..other };
         logging(&handle, || {
             info!("here");
             handle.reconfigure(&other).unwrap();
