@@ -274,7 +274,7 @@ impl Client {
                 Err(_) => return Step::Close(CloseReason::MalformedOperation),
             },
             Op::Ok => Action::None,
-            Op::Err(_) => return Step::Close(CloseReason::ClientClosed),
+            Op::Err(_) => return Step::Close(CloseReason::ErrorFromPeer),
         };
         Step::Done(used, action)
     }
@@ -408,7 +408,7 @@ impl Peer for Client {
             CloseReason::MaxPayload => "Maximum Payload Violation",
             CloseReason::MaxControlLine => "maximum control line exceeded",
             CloseReason::StaleConnection => "Stale Connection",
-            CloseReason::ParseError => "Unknown Protocol Operation",
+            CloseReason::UnknownOperation => "Unknown Protocol Operation",
             CloseReason::BadClientProtocol => "invalid client protocol",
             CloseReason::NoRespondersRequiresHeaders => "no responders requires headers support",
             _ => return None,
@@ -432,7 +432,7 @@ impl Client {
             return CloseReason::AuthenticationViolation;
         }
         match error {
-            ParseError::UnknownOperation => CloseReason::ParseError,
+            ParseError::UnknownOperation => CloseReason::UnknownOperation,
             ParseError::Malformed => CloseReason::MalformedOperation,
             ParseError::ControlLine => CloseReason::MaxControlLine,
             ParseError::Payload => CloseReason::MaxPayload,
