@@ -242,6 +242,10 @@ impl Server {
             let plain = queue.front();
             let plain = &plain[..plain.len().min(TLS_PLAIN_BYTES)];
             let n = tls.stream.send(plain).map_err(io::Error::other)?;
+            if n == 0 {
+                // It is closing and takes no more; what waits goes with the connection.
+                return Ok(true);
+            }
             node.sent(now, socket.id, n);
         }
     }
