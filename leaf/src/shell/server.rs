@@ -26,7 +26,7 @@ use crate::config::{HandshakeFirst, Secret};
 use crate::node::{Arrival, CloseReason, Command, ConnId, Nanos, Node, OutQueue, TlsFacts};
 
 /// Bytes read at once, by all connections into the same buffer.
-const READ_BYTES: usize = 128 * 1024;
+const READ_BYTES: usize = 256 * 1024;
 /// Pieces of a queue written at once.
 const SLICES_MAX: usize = 32;
 /// Plain bytes turned into TLS records at once; no more waits behind a slow socket in cipher.

@@ -125,7 +125,11 @@ const VERBS: [(&[u8], Verb); 10] = [
 pub fn parse<'a>(input: &'a [u8], bounds: &Bounds) -> Result<Parsed<'a>, ParseError> {
     // Nearly all operations are publishes, nearly all in upper case.
     if let [b'P', b'U', b'B', b' ', rest @ ..] = input {
-        return publish(input, input.len() - rest.len(), bounds);
+        let at = input.len() - rest.len();
+        return match plain_publish(input, at, bounds) {
+            Some(op) => Ok(op),
+            None => publish(input, at, bounds),
+        };
     }
     let Some((verb, at)) = verb(input)? else { return Ok(Parsed::Incomplete(Missing::Line)) };
     match verb {
@@ -184,7 +188,7 @@ fn split<const N: usize>(line: &[u8]) -> Args<'_, N> {
     let mut found = Args { args: [&[][..]; N], count: 0 };
     let mut start = None;
     for (at, &b) in line.iter().enumerate() {
-        match (matches!(b, b' ' | b'\t' | b'\r' | b'\n' | 0x0c), start) {
+        match (is_space(b), start) {
             (false, None) => start = Some(at),
             (true, Some(from)) => {
                 found.push(&line[from..at]);
@@ -218,6 +222,62 @@ fn publish<'a>(input: &'a [u8], at: usize, bounds: &Bounds) -> Result<Parsed<'a>
     };
     let size = number(size).ok_or(ParseError::Malformed)?;
     message(input, body, subject, reply, 0, size, false, bounds)
+}
+
+/// A whole `PUB subject [reply] size` with single spaces, in one pass; `None` for any other shape,
+/// which [`publish`] judges.
+#[inline]
+fn plain_publish<'a>(input: &'a [u8], at: usize, bounds: &Bounds) -> Option<Parsed<'a>> {
+    let line = &input[at..input.len().min(at + bounds.control_line_bytes)];
+    let first = word(line);
+    let subject = line.get(..first).filter(|subject| !subject.is_empty())?;
+    if line.get(first) != Some(&b' ') {
+        return None;
+    }
+    let mut from = first + 1;
+    let mut reply = &line[..0];
+    let mut size = digits(&line[from..]);
+    if size.is_none() {
+        let second = from + word(&line[from..]);
+        reply = line.get(from..second).filter(|reply| !reply.is_empty())?;
+        if line.get(second) != Some(&b' ') {
+            return None;
+        }
+        from = second + 1;
+        size = digits(&line[from..]);
+    }
+    let (size, len) = size?;
+    let body = at + from + len + CRLF.len();
+    let end = body + size;
+    if size > bounds.payload_bytes || input.get(end..end + CRLF.len())? != CRLF {
+        return None;
+    }
+    let message = Message { subject, reply, header_len: 0, body: &input[body..end] };
+    Some(Parsed::Op(Op::Publish { message, with_headers: false }, end + CRLF.len()))
+}
+
+/// Where the first white space stands.
+#[inline]
+fn word(line: &[u8]) -> usize {
+    line.iter().position(|&b| b <= b' ' && is_space(b)).unwrap_or(line.len())
+}
+
+/// The number that ends a line, and its digits; `None` if something else stands there.
+#[inline]
+fn digits(line: &[u8]) -> Option<(usize, usize)> {
+    let mut size = 0;
+    for (at, &b) in line.iter().enumerate().take(SIZE_DIGITS_MAX + 1) {
+        match b {
+            b'0'..=b'9' if at < SIZE_DIGITS_MAX => size = size * 10 + usize::from(b - b'0'),
+            b'\r' if at > 0 && line.get(at + 1) == Some(&b'\n') => return Some((size, at)),
+            _ => return None,
+        }
+    }
+    None
+}
+
+fn is_space(b: u8) -> bool {
+    matches!(b, b' ' | b'\t' | b'\r' | b'\n' | 0x0c)
 }
 
 fn publish_with_headers<'a>(input: &'a [u8], at: usize, bounds: &Bounds) -> Result<Parsed<'a>, ParseError> {
@@ -343,6 +403,44 @@ mod tests {
         assert_eq!(op(b"-ERR 'x'\r\n"), Op::Err(b"'x'"));
         assert_eq!(op(b"CONNECT {}\r\n"), Op::Connect(b"{}"));
         assert_eq!(op(b"INFO {}\r\n"), Op::Info(b"{}"));
+    }
+
+    /// The short way and the long way agree, for every mixture of right and odd pieces of a line.
+    #[test]
+    fn reads_a_plain_publish_as_any_other() {
+        const GAPS: [&[u8]; 4] = [b" ", b"  ", b"\t", b"\x0c"];
+        const WORDS: [&[u8]; 5] = [b"a.b", b"", b"5", b"\xff\x01", b"r "];
+        const SIZES: [&[u8]; 7] = [b"5", b"05", b"0", b"x", b"", b"1234567890", b"101"];
+        const ENDS: [&[u8]; 5] = [b"\r\n", b"\n", b"\r", b" \r\n", b"\r\r\n"];
+        const BODIES: [&[u8]; 4] = [b"hello\r\n", b"\r\n", b"hello\n", b"hel"];
+        let mut plain = 0;
+        let product = GAPS.len().pow(2) * WORDS.len().pow(2) * SIZES.len() * ENDS.len() * BODIES.len();
+        for case in 0..product {
+            let mut rest = case;
+            let mut pick = |pieces: &[&'static [u8]]| {
+                let piece = pieces[rest % pieces.len()];
+                rest /= pieces.len();
+                piece
+            };
+            let input = [
+                b"PUB ",
+                pick(&WORDS),
+                pick(&GAPS),
+                pick(&WORDS),
+                pick(&GAPS),
+                pick(&SIZES),
+                pick(&ENDS),
+                pick(&BODIES),
+            ]
+            .concat();
+            if let Some(op) = plain_publish(&input, 4, &BOUNDS) {
+                plain += 1;
+                assert_eq!(publish(&input, 4, &BOUNDS), Ok(op), "{}", String::from_utf8_lossy(&input));
+            }
+        }
+        assert!(plain > 20, "{plain} plain publishes among {product}");
+        let whole = b"PUB a.b r 5\r\nhello\r\n";
+        assert!(plain_publish(whole, 4, &BOUNDS).is_some());
     }
 
     /// Cut anywhere, an operation is incomplete; never an error, never something else.
