@@ -9,49 +9,10 @@
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-struct Server {
-    child: Child,
-    port: u16,
-    dir: std::path::PathBuf,
-}
-
-impl Server {
-    fn start(name: &str, config: &str) -> Self {
-        let dir = std::env::temp_dir().join(format!("petiole-capture-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        // Any free port, whatever the capture used.
-        let config: String =
-            config.lines().filter(|line| !line.starts_with("listen:")).map(|l| format!("{l}\n")).collect();
-        let file = dir.join("s.conf");
-        std::fs::write(&file, format!("listen: \"127.0.0.1:-1\"\n{config}")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_petiole-leaf"))
-            .args(["-c", file.to_str().unwrap(), "--ports_file_dir", dir.to_str().unwrap()])
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let ports = dir.join(format!("petiole-leaf_{}.ports", child.id()));
-        let mut server = Self { child, port: 0, dir };
-        for _ in 0..500 {
-            if let Ok(text) = std::fs::read_to_string(&ports) {
-                server.port = text.split(['"', ':']).find_map(|part| part.parse().ok()).unwrap();
-                return server;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        panic!("the server did not start");
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = std::fs::remove_dir_all(&self.dir);
-    }
-}
+mod support;
+use support::Server;
 
 /// `\r`, `\n`, `\t`, `\\` and `\xHH` as the capture writes them.
 fn unescape(text: &str) -> Vec<u8> {
