@@ -1,5 +1,6 @@
 //! The broker as a process: what it does about strangers, changes and signals.
 
+#![allow(clippy::disallowed_methods, reason = "not an engine")]
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 mod support;

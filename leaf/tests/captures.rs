@@ -4,6 +4,7 @@
 //! byte; what the server answered must come again, byte for byte, but for the values in INFO. The next
 //! thing is said when all answers so far are here, so no test depends on time.
 
+#![allow(clippy::disallowed_methods, reason = "not an engine")]
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use std::collections::BTreeMap;

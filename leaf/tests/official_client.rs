@@ -1,5 +1,6 @@
 //! The official Rust client against our binary: what its users do every day.
 
+#![allow(clippy::disallowed_methods, reason = "not an engine")]
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use futures_util::StreamExt;

@@ -49,6 +49,8 @@
 //! * `idle-connections`: 5,000 connections with a subscription each: resident memory for each; then each must still
 //!   get a message.
 
+#![allow(clippy::disallowed_methods, reason = "not an engine")]
+
 mod flow;
 mod machine;
 mod options;

@@ -1,5 +1,6 @@
 //! Servers as real processes, and a client that says and hears bytes.
 
+#![allow(clippy::disallowed_methods, reason = "not an engine")]
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 #![allow(dead_code, reason = "each test file uses its part")]
 
