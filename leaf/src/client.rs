@@ -333,10 +333,9 @@ impl Peer for Client {
 
     #[inline]
     fn deliver(&mut self, out: &mut Out<'_>, message: &Message<'_>, shared: Option<&Rc<[u8]>>, sub: &Sub) {
-        let (message, skipped) = match message.header_len {
-            0 => (*message, 0),
-            _ if self.options.headers => (*message, 0),
-            n => (Message { header_len: 0, body: message.payload(), ..*message }, n),
+        let (message, skipped) = match self.options.headers {
+            true => (*message, 0),
+            false => (message.without_headers(), message.header_len),
         };
         let sid = sub.sid.as_bytes();
         let line = encode::MSG_OVERHEAD_BYTES + message.subject.len() + message.reply.len() + sid.len();
@@ -344,11 +343,7 @@ impl Peer for Client {
             out.queue.append(out.pool, line, |buffer| encode::msg_line(buffer, &message, sid));
             out.queue.share(shared.clone(), skipped);
         } else {
-            out.queue.append(out.pool, line + message.body.len(), |buffer| {
-                encode::msg_line(buffer, &message, sid);
-                buffer.extend_from_slice(message.body);
-                buffer.extend_from_slice(b"\r\n");
-            });
+            out.queue.append(out.pool, line + message.body.len(), |buffer| encode::msg(buffer, &message, sid));
         }
         if let Some(permissions) = &mut self.permissions
             && !message.reply.is_empty()

@@ -11,12 +11,22 @@ pub struct Message<'a> {
     pub header_len: usize,
     /// Header block and payload.
     pub body: &'a [u8],
+    /// Size, CRLF, `body`, CRLF as they were read in one piece, ready to be sent on; empty when there is no such piece.
+    pub framed: &'a [u8],
 }
 
 impl<'a> Message<'a> {
     /// The header block, empty if there is none.
     pub fn headers(&self) -> &'a [u8] {
         &self.body[..self.header_len]
+    }
+
+    /// The same for a receiver that takes no headers.
+    pub fn without_headers(&self) -> Self {
+        match self.header_len {
+            0 => *self,
+            _ => Self { header_len: 0, body: self.payload(), framed: b"", ..*self },
+        }
     }
 
     /// The payload without the header block.

@@ -114,7 +114,7 @@ impl Node {
         let mine = |id: &&SubId| self.subs.get(**id).is_some_and(|sub| sub.conn == from);
         let Some(&id) = matched.plain.iter().find(mine) else { return };
         let body = [b"NATS/1.0 503\r\nNats-Subject: ", request.subject, b"\r\n\r\n"].concat();
-        let message = Message { subject: request.reply, reply: b"", header_len: body.len(), body: &body };
+        let message = Message { subject: request.reply, reply: b"", header_len: body.len(), body: &body, framed: b"" };
         let mut routing = Routing { node: parts!(self), from: None, echo: true, shared: None };
         routing.deliver(id, &message);
         self.drop_spent();

@@ -12,9 +12,27 @@ pub const PONG: &[u8] = b"PONG\r\n";
 /// `+OK`.
 pub const OK: &[u8] = b"+OK\r\n";
 
-/// The line of `MSG` or `HMSG`; the body and CRLF follow. Without headers in `message` (or for a
-/// receiver that takes none: pass the payload alone) it is `MSG`.
+/// `MSG` or `HMSG` with its body. Without headers in `message` (see [`Message::without_headers`]) it is `MSG`.
+#[inline]
+pub fn msg(out: &mut Vec<u8>, message: &Message<'_>, sid: &[u8]) {
+    msg_args(out, message, sid);
+    if message.framed.is_empty() {
+        sizes(out, message);
+        out.extend_from_slice(message.body);
+        out.extend_from_slice(b"\r\n");
+    } else {
+        out.extend_from_slice(message.framed);
+    }
+}
+
+/// The line of `MSG` or `HMSG`; the body and CRLF follow.
 pub fn msg_line(out: &mut Vec<u8>, message: &Message<'_>, sid: &[u8]) {
+    msg_args(out, message, sid);
+    sizes(out, message);
+}
+
+#[inline]
+fn msg_args(out: &mut Vec<u8>, message: &Message<'_>, sid: &[u8]) {
     out.extend_from_slice(if message.header_len > 0 { b"HMSG " } else { b"MSG " });
     out.extend_from_slice(message.subject);
     out.push(b' ');
@@ -24,6 +42,9 @@ pub fn msg_line(out: &mut Vec<u8>, message: &Message<'_>, sid: &[u8]) {
         out.extend_from_slice(message.reply);
         out.push(b' ');
     }
+}
+
+fn sizes(out: &mut Vec<u8>, message: &Message<'_>) {
     if message.header_len > 0 {
         number(out, message.header_len);
         out.push(b' ');
@@ -82,10 +103,25 @@ mod tests {
 
     #[test]
     fn writes_both_forms() {
+        let plain = Message { subject: b"a", reply: b"", header_len: 0, body: b"hello", framed: b"" };
+        let framed = Message { framed: b"5\r\nhello\r\n", ..plain };
+        let headed = Message { subject: b"a", reply: b"r", header_len: 12, body: b"NATS/1.0\r\n\r\nhi", framed: b"" };
+        let written = |message: &Message<'_>| {
+            let mut out = Vec::new();
+            msg(&mut out, message, b"7");
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(written(&plain), "MSG a 7 5\r\nhello\r\n");
+        assert_eq!(written(&framed), written(&plain));
+        assert_eq!(written(&headed), "HMSG a 7 r 12 14\r\nNATS/1.0\r\n\r\nhi\r\n");
+        assert_eq!(written(&headed.without_headers()), "MSG a 7 r 2\r\nhi\r\n");
         let mut out = Vec::new();
-        msg_line(&mut out, &Message { subject: b"a", reply: b"", header_len: 0, body: b"hello" }, b"7");
-        msg_line(&mut out, &Message { subject: b"a", reply: b"r", header_len: 12, body: &[0; 1234] }, b"7");
-        assert_eq!(out, b"MSG a 7 5\r\nHMSG a 7 r 12 1234\r\n");
+        msg_line(&mut out, &framed, b"7");
+        assert_eq!(out, b"MSG a 7 5\r\n");
+    }
+
+    #[test]
+    fn quotes_as_go_does() {
         assert_eq!(quoted(b"a\"\xe9\x01"), r#""a\"\xe9\x01""#);
     }
 }

@@ -252,8 +252,11 @@ fn plain_publish<'a>(input: &'a [u8], at: usize, bounds: &Bounds) -> Option<Pars
     if size > bounds.payload_bytes || input.get(end..end + CRLF.len())? != CRLF {
         return None;
     }
-    let message = Message { subject, reply, header_len: 0, body: &input[body..end] };
-    Some(Parsed::Op(Op::Publish { message, with_headers: false }, end + CRLF.len()))
+    let frame = end + CRLF.len();
+    // A size with leading zeros goes out as it should have come in.
+    let framed = if line[from] == b'0' { &[] } else { &input[at + from..frame] };
+    let message = Message { subject, reply, header_len: 0, body: &input[body..end], framed };
+    Some(Parsed::Op(Op::Publish { message, with_headers: false }, frame))
 }
 
 /// Where the first white space stands.
@@ -321,7 +324,7 @@ fn message<'a>(
     if tail != CRLF {
         return Err(ParseError::UnknownOperation);
     }
-    let message = Message { subject, reply, header_len, body: &input[at..end] };
+    let message = Message { subject, reply, header_len, body: &input[at..end], framed: b"" };
     Ok(Parsed::Op(Op::Publish { message, with_headers }, end + CRLF.len()))
 }
 
@@ -387,9 +390,10 @@ mod tests {
 
     #[test]
     fn reads_every_operation() {
-        let message = Message { subject: b"a.b", reply: b"", header_len: 0, body: b"hello" };
+        let message = Message { subject: b"a.b", reply: b"", header_len: 0, body: b"hello", framed: b"5\r\nhello\r\n" };
         assert_eq!(op(b"PUB a.b 5\r\nhello\r\n"), Op::Publish { message, with_headers: false });
-        let message = Message { subject: b"a.b", reply: b"r", header_len: 12, body: b"NATS/1.0\r\n\r\nhi" };
+        let message =
+            Message { subject: b"a.b", reply: b"r", header_len: 12, body: b"NATS/1.0\r\n\r\nhi", framed: b"" };
         assert_eq!(op(b"hpub a.b\tr 12  14\nNATS/1.0\r\n\r\nhi\r\n"), Op::Publish { message, with_headers: true });
         assert_eq!(op(b"SUB a.* 9\r\n"), Op::Subscribe { subject: b"a.*", queue: None, sid: b"9" });
         assert_eq!(op(b"sub  a.*\t\tq 9\n"), Op::Subscribe { subject: b"a.*", queue: Some(b"q"), sid: b"9" });
@@ -433,10 +437,18 @@ mod tests {
                 pick(&BODIES),
             ]
             .concat();
-            if let Some(op) = plain_publish(&input, 4, &BOUNDS) {
-                plain += 1;
-                assert_eq!(publish(&input, 4, &BOUNDS), Ok(op), "{}", String::from_utf8_lossy(&input));
+            let shown = String::from_utf8_lossy(&input);
+            let Some(Parsed::Op(Op::Publish { message, with_headers }, used)) = plain_publish(&input, 4, &BOUNDS)
+            else {
+                continue;
+            };
+            plain += 1;
+            if !message.framed.is_empty() {
+                let wanted = [format!("{}\r\n", message.body.len()).as_bytes(), message.body, b"\r\n"].concat();
+                assert_eq!(message.framed, wanted, "{shown}");
             }
+            let op = Op::Publish { message: Message { framed: b"", ..message }, with_headers };
+            assert_eq!(publish(&input, 4, &BOUNDS), Ok(Parsed::Op(op, used)), "{shown}");
         }
         assert!(plain > 20, "{plain} plain publishes among {product}");
         let whole = b"PUB a.b r 5\r\nhello\r\n";
