@@ -33,7 +33,7 @@ impl Node {
             self.announce();
         }
         self.settle();
-        info!("Reloaded server configuration");
+        info!("Reloaded server configuration ({})", self.config.digest);
         Ok(())
     }
 

@@ -109,7 +109,7 @@ mod tests {
         let written = |message: &Message<'_>| {
             let mut out = Vec::new();
             msg(&mut out, message, b"7");
-            String::from_utf8(out).unwrap()
+            String::from_utf8(out).expect("text in, text out")
         };
         assert_eq!(written(&plain), "MSG a 7 5\r\nhello\r\n");
         assert_eq!(written(&framed), written(&plain));

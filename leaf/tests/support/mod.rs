@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use std::io::{ErrorKind, Read, Write};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -17,7 +19,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct Server {
     pub(crate) child: Child,
     pub(crate) port: u16,
-    dir: PathBuf,
+    /// Where its files are: `s.conf` and whatever a test puts there.
+    pub(crate) dir: PathBuf,
+    monitor: Option<u16>,
 }
 
 impl Server {
@@ -39,11 +43,16 @@ impl Server {
         None
     }
 
+    /// Ours, and a real one if there is one: what must hold for both.
+    pub(crate) fn both(name: &str, config: &str) -> Vec<Self> {
+        Self::start_peer(name, config).into_iter().chain([Self::start(name, config)]).collect()
+    }
+
     fn run(program: &Path, name: &str, config: &str) -> Self {
         let dir = std::env::temp_dir().join(format!("petiole-test-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let file = dir.join("s.conf");
-        std::fs::write(&file, listening(config)).unwrap();
+        std::fs::write(&file, listening(&config.replace("$DIR", dir.to_str().unwrap()))).unwrap();
         let child = Command::new(program)
             .args(["-c", file.to_str().unwrap(), "--ports_file_dir", dir.to_str().unwrap()])
             .stderr(Stdio::null())
@@ -51,12 +60,14 @@ impl Server {
             .unwrap();
         let server_name = program.file_name().unwrap().to_str().unwrap();
         let ports = dir.join(format!("{server_name}_{}.ports", child.id()));
-        let mut server = Self { child, port: 0, dir };
+        let mut server = Self { child, port: 0, dir, monitor: None };
         let started = Instant::now();
         while started.elapsed() < PATIENCE {
             let text = std::fs::read_to_string(&ports).unwrap_or_default();
-            if let Some(port) = text.split(['"', ':']).find_map(|part| part.parse().ok()) {
-                server.port = port;
+            if let Ok(listed) = serde_json::from_str::<serde_json::Value>(&text) {
+                let port = |kind: &str| listed[kind][0].as_str()?.rsplit_once(':')?.1.parse().ok();
+                server.port = port("nats").unwrap();
+                server.monitor = port("monitoring");
                 return server;
             }
             std::thread::sleep(Duration::from_millis(10));
@@ -70,8 +81,32 @@ impl Server {
 
     /// Writes the configuration anew and has it read.
     pub(crate) fn reload(&self, config: &str) {
-        std::fs::write(self.dir.join("s.conf"), listening(config)).unwrap();
+        let config = config.replace("$DIR", self.dir.to_str().unwrap());
+        std::fs::write(self.dir.join("s.conf"), listening(&config)).unwrap();
         self.signal("HUP");
+    }
+
+    /// Waits until a file of the server's holds `text`; gives all of it.
+    pub(crate) fn wait_for(&self, file: &str, text: &str) -> String {
+        let started = Instant::now();
+        loop {
+            let content = std::fs::read_to_string(self.dir.join(file)).unwrap_or_default();
+            if content.contains(text) {
+                return content;
+            }
+            assert!(started.elapsed() < PATIENCE, "{file} never said {text:?}: {content}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// What the monitoring port answers: status line, headers, body.
+    pub(crate) fn get(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.monitor.unwrap())).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
     }
 
     pub(crate) fn signal(&self, name: &str) {
@@ -109,26 +144,78 @@ fn peer() -> Option<PathBuf> {
     std::env::split_paths(&path).map(|dir| dir.join("nats-server")).find(|file| file.is_file())
 }
 
+/// A byte stream, in clear or not.
+trait Wire: Read + Write {}
+impl<T: Read + Write> Wire for T {}
+
 /// A connection that says what it is told and keeps what it hears.
 pub(crate) struct Client {
-    stream: TcpStream,
+    wire: Box<dyn Wire>,
+    socket: TcpStream,
     heard: Vec<u8>,
 }
 
 impl Client {
     pub(crate) fn connect(server: &Server) -> Self {
-        let stream = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self { stream, heard: Vec::new() }
+        let socket = socket(server);
+        Self { wire: Box::new(socket.try_clone().unwrap()), socket, heard: Vec::new() }
+    }
+
+    /// Over TLS, to a server whose certificate must be `name`'s; `first`: without waiting for INFO.
+    pub(crate) fn secure(server: &Server, name: &str, first: bool) -> io::Result<Self> {
+        Self::secure_with(server, name, first, rustls::ALL_VERSIONS)
+    }
+
+    pub(crate) fn secure_with(
+        server: &Server,
+        name: &str,
+        first: bool,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> io::Result<Self> {
+        let mut socket = socket(server);
+        let mut byte = [0];
+        while !first && byte != *b"\n" {
+            socket.read_exact(&mut byte)?;
+        }
+        let mut roots = rustls::RootCertStore::empty();
+        let ca = CertificateDer::from_pem_file(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/certs/ca.pem")).unwrap();
+        roots.add(ca).unwrap();
+        let config = rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+            .with_protocol_versions(versions)
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let session = rustls::ClientConnection::new(config.into(), name.to_owned().try_into().unwrap()).unwrap();
+        let mut wire = rustls::StreamOwned::new(session, socket.try_clone()?);
+        while wire.conn.is_handshaking() {
+            wire.conn.complete_io(&mut wire.sock)?;
+        }
+        Ok(Self { wire: Box::new(wire), socket, heard: Vec::new() })
     }
 
     pub(crate) fn say(&mut self, text: &str) {
-        self.stream.write_all(text.as_bytes()).unwrap();
+        self.wire.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Every byte in a segment of its own.
+    pub(crate) fn spell(&mut self, text: &str) {
+        for byte in text.as_bytes() {
+            self.wire.write_all(&[*byte]).unwrap();
+        }
+    }
+
+    /// Reads exactly so many bytes.
+    pub(crate) fn take(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes = std::mem::take(&mut self.heard);
+        let had = bytes.len();
+        bytes.resize(count, 0);
+        self.wire.read_exact(&mut bytes[had..]).unwrap();
+        bytes
     }
 
     /// Says as much as the server takes; whether that was all.
     pub(crate) fn try_say(&mut self, bytes: &[u8]) -> bool {
-        self.stream.write_all(bytes).is_ok()
+        self.wire.write_all(bytes).is_ok()
     }
 
     /// Reads until `done`, or the end; gives all that was heard since the last time.
@@ -142,10 +229,12 @@ impl Client {
             }
             assert!(!end, "the connection ended before {what}; heard {text:?}");
             let mut bytes = [0; 4096];
-            match self.stream.read(&mut bytes) {
+            match self.wire.read(&mut bytes) {
                 Ok(0) => end = true,
                 Ok(n) => self.heard.extend_from_slice(&bytes[..n]),
-                Err(error) if error.kind() == ErrorKind::ConnectionReset => end = true,
+                Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof) => {
+                    end = true;
+                }
                 Err(error) => panic!("waiting for {what}: {error}; heard {text:?}"),
             }
         }
@@ -167,8 +256,15 @@ impl Client {
     }
 }
 
+fn socket(server: &Server) -> TcpStream {
+    let socket = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_nodelay(true).unwrap();
+    socket
+}
+
 impl Drop for Client {
     fn drop(&mut self) {
-        let _ = self.stream.shutdown(Shutdown::Both);
+        let _ = self.socket.shutdown(Shutdown::Both);
     }
 }
