@@ -100,7 +100,7 @@ fn a_reload_changes_the_certificate() {
 fn carries_large_payloads() {
     let server = Server::start("large", &format!("max_payload: 8MB\n{}", tls("")));
     let mut subscriber = Client::secure(&server, "localhost", false).unwrap();
-    subscriber.converse(&format!("CONNECT {{\"verbose\":false}}\r\nSUB big 1\r\nPING\r\n"));
+    subscriber.converse("CONNECT {\"verbose\":false}\r\nSUB big 1\r\nPING\r\n");
     let mut publisher = Client::secure(&server, "localhost", false).unwrap();
     let payload: Vec<u8> = (0..8_000_000u32).map(|i| (i % 251) as u8).collect();
     let framed = |verb: &str| [format!("{verb} {}\r\n", payload.len()).as_bytes(), &payload, b"\r\n"].concat();
