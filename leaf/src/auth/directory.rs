@@ -166,16 +166,16 @@ struct Member {
 }
 
 impl Directory {
-    /// Gathers the users of `config`.
+    /// Gathers the users of `config`; `seed` is for the hash tables of their sessions.
     ///
     /// # Errors
     /// A text for the operator, when a key is none or not of a user, a user is there twice, or
     /// something names what does not exist. The configuration's reader finds most of it earlier,
     /// with a place.
-    pub fn build(config: &Config) -> Result<Self, String> {
+    pub fn build(config: &Config, seed: u64) -> Result<Self, String> {
         let accounts: Vec<Rc<str>> = config.accounts.iter().map(|account| account.name.as_str().into()).collect();
         let auth = &config.auth;
-        let builder = Builder { accounts: &accounts, no_auth_user: auth.no_auth_user.as_deref() };
+        let builder = Builder { accounts: &accounts, no_auth_user: auth.no_auth_user.as_deref(), seed };
 
         let mut users = BTreeMap::new();
         for user in &auth.users {
@@ -358,6 +358,7 @@ fn user_key(text: &str) -> Result<PublicKey, String> {
 struct Builder<'a> {
     accounts: &'a [Rc<str>],
     no_auth_user: Option<&'a str>,
+    seed: u64,
 }
 
 impl Builder<'_> {
@@ -373,7 +374,7 @@ impl Builder<'_> {
             self.accounts.get(account).cloned().ok_or_else(|| format!("user {name:?} has no account"))?;
         let parse = |text: &String| Connection::parse(text).ok_or_else(|| format!("unknown connection type {text:?}"));
         let connections: Vec<Connection> = connection_types.iter().map(parse).collect::<Result<_, _>>()?;
-        let permissions = permissions.map(|permissions| Rc::new(Compiled::new(permissions)));
+        let permissions = permissions.map(|permissions| Rc::new(Compiled::new(permissions, self.seed)));
         let identity = |proof| {
             Rc::new(Identity {
                 name: name.to_owned(),
@@ -471,7 +472,7 @@ mod tests {
     }
 
     fn directory(auth: Auth) -> Directory {
-        Directory::build(&config(auth, &["$G", "A"])).unwrap()
+        Directory::build(&config(auth, &["$G", "A"]), 7).unwrap()
     }
 
     /// S1 of the capture.
@@ -599,7 +600,7 @@ mod tests {
 
     #[test]
     fn wrong_configurations() {
-        let build = |auth| Directory::build(&config(auth, &["$G", "A"])).err();
+        let build = |auth| Directory::build(&config(auth, &["$G", "A"]), 7).err();
         let error = |auth| build(auth).unwrap();
         let key = |text: &str| Auth { nkeys: vec![NkeyUser { nkey: text.into(), ..nkey(0) }], ..Auth::default() };
         assert!(error(key(&KEY.replace("CB5", "CB6"))).contains("checksum"));
@@ -617,7 +618,7 @@ mod tests {
         let before = directory(s1());
         let alice = granted(&before, &login("alice", "secret"));
         let still = |auth: Auth, accounts: &[&str]| {
-            Directory::build(&config(auth, accounts)).unwrap().still_valid(&alice, Connection::Standard)
+            Directory::build(&config(auth, accounts), 7).unwrap().still_valid(&alice, Connection::Standard)
         };
         let with = |user: User| Auth { users: vec![user], ..Auth::default() };
 

@@ -6,7 +6,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use foldhash::fast::RandomState;
+use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use crate::config::{Permissions, Responses};
@@ -19,7 +19,7 @@ pub const REMEMBERED_DECISIONS: usize = 128;
 /// expired go, and if that is not enough the oldest quarter.
 pub const OPEN_REPLIES: usize = 4096;
 
-type Table<V> = HashMap<Box<[u8]>, V, RandomState>;
+type Table<V> = HashMap<Box<[u8]>, V, FixedState>;
 
 /// What may be done with a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,14 +41,16 @@ pub struct Compiled {
     subscribe_allow: Option<Entries>,
     subscribe_deny: Entries,
     responses: Option<Responses>,
+    /// Keeps strangers from choosing subjects that collide.
+    seed: u64,
 }
 
 impl Compiled {
-    /// Compiles a user's permissions.
+    /// Compiles a user's permissions; `seed` is for the hash tables of its sessions.
     ///
     /// With `allow_responses` and no list of what may be published, only replies may be: that is
     /// nats-server's rule.
-    pub fn new(permissions: &Permissions) -> Self {
+    pub fn new(permissions: &Permissions, seed: u64) -> Self {
         let Permissions { publish, subscribe, responses } = permissions;
         let replies_only = responses.is_some().then(Patterns::default);
         Self {
@@ -57,6 +59,7 @@ impl Compiled {
             subscribe_allow: subscribe.allow.as_deref().map(Entries::new),
             subscribe_deny: Entries::new(&subscribe.deny),
             responses: *responses,
+            seed,
         }
     }
 
@@ -116,7 +119,8 @@ struct Reply {
 impl Session {
     /// A session without history.
     pub fn new(rules: Rc<Compiled>) -> Self {
-        Self { rules, decisions: Table::default(), replies: Table::default() }
+        let hasher = || FixedState::with_seed(rules.seed);
+        Self { decisions: Table::with_hasher(hasher()), replies: Table::with_hasher(hasher()), rules }
     }
 
     /// The permissions behind it.
@@ -336,7 +340,7 @@ mod tests {
     }
 
     fn session(publish: Rules, subscribe: Rules, responses: Option<Responses>) -> Session {
-        Session::new(Rc::new(Compiled::new(&Permissions { publish, subscribe, responses })))
+        Session::new(Rc::new(Compiled::new(&Permissions { publish, subscribe, responses }, 7)))
     }
 
     fn subscriber(allow: Option<&[&str]>, deny: &[&str]) -> Session {
@@ -548,7 +552,7 @@ mod tests {
         user.note_reply(b"r", 0);
         assert!(user.may_publish(b"ok.a", 0));
         let stricter = Permissions { publish: rules(Some(&["new"]), &[]), ..Permissions::default() };
-        user.replace_rules(Rc::new(Compiled::new(&stricter)));
+        user.replace_rules(Rc::new(Compiled::new(&stricter, 7)));
         assert!(!user.may_publish(b"ok.a", 0));
         assert!(!user.may_publish(b"r", 0));
         assert!(user.may_publish(b"new", 0));

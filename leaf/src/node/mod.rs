@@ -235,7 +235,7 @@ impl Node {
     /// # Errors
     /// When the configuration holds something only found out by building it; the text names it.
     pub fn new(config: Config, identity: Identity, seed: u64) -> Result<Self, String> {
-        let directory = Directory::build(&config)?;
+        let directory = Directory::build(&config, seed)?;
         let accounts = Accounts::new(&config, seed)?;
         let facts = Facts::new(&config, &identity);
         Ok(Self {

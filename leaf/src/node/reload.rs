@@ -18,7 +18,7 @@ impl Node {
         if let Some(field) = fixed_field(&self.config, &config) {
             return Err(format!("config reload not supported for {field}"));
         }
-        let directory = Directory::build(&config)?;
+        let directory = Directory::build(&config, self.draw.next())?;
         self.accounts.configure(&config)?;
         let mut facts = Facts::new(&config, &self.identity);
         facts.info.lame_duck = self.facts.info.lame_duck;
