@@ -11,6 +11,7 @@ pub mod message;
 pub mod monitor;
 pub mod node;
 pub mod shell;
+pub mod store;
 pub mod subject;
 pub mod wire;
 

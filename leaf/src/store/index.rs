@@ -1,0 +1,325 @@
+//! What is known of a log without reading it: its subjects, and where the records of a segment are.
+
+use std::collections::BTreeMap;
+use std::hash::BuildHasher;
+
+use foldhash::fast::FixedState;
+use hashbrown::{HashMap, HashTable};
+
+use super::meta::{MARK_BYTES, Mark};
+use super::{FileId, Seq, Time};
+use crate::subject;
+
+/// Names a subject of a log, as long as the log is open.
+pub(super) type SubjectId = u32;
+
+/// All subjects of a log. A subject whose messages are gone keeps its place until the log is opened again.
+#[derive(Debug)]
+pub(super) struct Subjects {
+    names: Vec<u8>,
+    entries: Vec<Entry>,
+    table: HashTable<SubjectId>,
+    hasher: FixedState,
+    live: usize,
+}
+
+/// 24 bytes, of which there may be millions.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    last: Seq,
+    name_at: u32,
+    count: u32,
+    last_bytes: u32,
+    name_len: u16,
+}
+
+impl Subjects {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            names: Vec::new(),
+            entries: Vec::new(),
+            table: HashTable::new(),
+            hasher: FixedState::with_seed(seed),
+            live: 0,
+        }
+    }
+
+    /// Subjects that have messages.
+    pub(super) fn live(&self) -> usize {
+        self.live
+    }
+
+    pub(super) fn name(&self, id: SubjectId) -> &[u8] {
+        name(&self.names, &self.entries[id as usize])
+    }
+
+    pub(super) fn get(&self, subject: &[u8]) -> Option<SubjectId> {
+        let hash = self.hasher.hash_one(subject);
+        self.table.find(hash, |&id| self.name(id) == subject).copied()
+    }
+
+    /// The subject's id; a new one if need be. `None` when there is no room for another name (4 GiB of names).
+    pub(super) fn intern(&mut self, subject: &[u8]) -> Option<SubjectId> {
+        if let Some(id) = self.get(subject) {
+            return Some(id);
+        }
+        let name_at = u32::try_from(self.names.len()).ok()?;
+        let id = u32::try_from(self.entries.len()).ok()?;
+        let name_len = u16::try_from(subject.len()).ok()?;
+        self.names.extend_from_slice(subject);
+        self.entries.push(Entry { last: 0, name_at, count: 0, last_bytes: 0, name_len });
+        let Self { names, entries, table, hasher, .. } = self;
+        let hash = |subject: &[u8]| hasher.hash_one(subject);
+        table.insert_unique(hash(subject), id, |&id| hash(name(names, &entries[id as usize])));
+        Some(id)
+    }
+
+    /// `count` messages more, the last of them `last`.
+    pub(super) fn add(&mut self, id: SubjectId, count: u32, last: Seq, last_bytes: u32) {
+        let entry = &mut self.entries[id as usize];
+        self.live += usize::from(entry.count == 0 && count > 0);
+        entry.count += count;
+        if last >= entry.last {
+            (entry.last, entry.last_bytes) = (last, last_bytes);
+        }
+    }
+
+    pub(super) fn remove(&mut self, id: SubjectId, count: u32) {
+        let entry = &mut self.entries[id as usize];
+        debug_assert!(entry.count >= count, "more messages removed than there were");
+        self.live -= usize::from(entry.count > 0 && entry.count <= count);
+        entry.count = entry.count.saturating_sub(count);
+    }
+
+    pub(super) fn count(&self, id: SubjectId) -> u32 {
+        self.entries[id as usize].count
+    }
+
+    /// The last message ever appended, and what it counts; it may be gone.
+    pub(super) fn last(&self, id: SubjectId) -> (Seq, u32) {
+        let entry = &self.entries[id as usize];
+        (entry.last, entry.last_bytes)
+    }
+
+    /// The subjects with messages that `filter` matches.
+    pub(super) fn matching<'a>(&'a self, filter: &'a [u8]) -> impl Iterator<Item = SubjectId> + 'a {
+        let literal = !subject::has_wildcard(filter);
+        let one = literal.then(|| self.get(filter)).flatten();
+        let all = if literal { 0 } else { self.entries.len() as u32 };
+        one.into_iter()
+            .chain((0..all).filter(|&id| subject::matches(filter, self.name(id))))
+            .filter(|&id| self.count(id) > 0)
+    }
+}
+
+fn name<'a>(names: &'a [u8], entry: &Entry) -> &'a [u8] {
+    &names[entry.name_at as usize..][..entry.name_len.into()]
+}
+
+/// Numbers, as ranges that neither touch nor overlap.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Ranges(BTreeMap<Seq, Seq>);
+
+impl Ranges {
+    pub(super) fn contains(&self, seq: Seq) -> bool {
+        self.0.range(..=seq).next_back().is_some_and(|(_, &end)| seq <= end)
+    }
+
+    /// Adds `first..=last`, of which nothing may be there yet.
+    pub(super) fn insert(&mut self, first: Seq, last: Seq) {
+        let (mut first, mut last) = (first, last);
+        if let Some((&start, &end)) = self.0.range(..first).next_back()
+            && end + 1 == first
+        {
+            self.0.remove(&start);
+            first = start;
+        }
+        if let Some(&end) = self.0.get(&(last + 1)) {
+            self.0.remove(&(last + 1));
+            last = end;
+        }
+        self.0.insert(first, last);
+    }
+
+    /// How many there are in `first..=last`.
+    pub(super) fn count(&self, first: Seq, last: Seq) -> u64 {
+        if first > last {
+            return 0;
+        }
+        let before = self.0.range(..first).next_back().map(|(&start, &end)| (start, end));
+        let within = self.0.range(first..=last).map(|(&start, &end)| (start, end));
+        before.into_iter().chain(within).map(|(start, end)| overlap(start.max(first), end.min(last))).sum()
+    }
+
+    /// The first number from `seq` on that is not in here.
+    pub(super) fn skip(&self, seq: Seq) -> Seq {
+        match self.0.range(..=seq).next_back() {
+            Some((_, &end)) if seq <= end => end + 1,
+            _ => seq,
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Seq, Seq)> + '_ {
+        self.0.iter().map(|(&first, &last)| (first, last))
+    }
+}
+
+fn overlap(first: Seq, last: Seq) -> u64 {
+    (last + 1).saturating_sub(first)
+}
+
+/// What is known of one segment.
+#[derive(Debug)]
+pub(super) struct Segment {
+    pub(super) file: FileId,
+    pub(super) salt: u32,
+    /// No message in it has a lower number.
+    pub(super) first_seq: Seq,
+    /// Its last message; below `first_seq` when there is none.
+    pub(super) last_seq: Seq,
+    pub(super) first_time: Time,
+    pub(super) last_time: Time,
+    /// Where its records end.
+    pub(super) end: u64,
+    pub(super) marks: Vec<Mark>,
+    /// Counted bytes of all messages in it but the deleted.
+    pub(super) bytes: u64,
+    /// Deleted or lost.
+    pub(super) missing: Ranges,
+    /// How many messages of each subject are there; sorted by id once the segment is finished.
+    pub(super) subjects: Vec<(SubjectId, u32)>,
+    /// The same, while it grows.
+    pub(super) tally: HashMap<SubjectId, u32, FixedState>,
+    /// What was deleted while it grew, wherever that was.
+    pub(super) deleted: Vec<(Seq, SubjectId, u32)>,
+    pub(super) deadlines: u32,
+    pub(super) lost: u64,
+}
+
+impl Segment {
+    pub(super) fn new(file: FileId, salt: u32, first_seq: Seq, now: Time) -> Self {
+        Self {
+            file,
+            salt,
+            first_seq,
+            last_seq: first_seq - 1,
+            first_time: now,
+            last_time: now,
+            end: 0,
+            marks: Vec::new(),
+            bytes: 0,
+            missing: Ranges::default(),
+            subjects: Vec::new(),
+            tally: HashMap::with_hasher(FixedState::with_seed(salt.into())),
+            deleted: Vec::new(),
+            deadlines: 0,
+            lost: 0,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.last_seq < self.first_seq
+    }
+
+    /// A message was appended at `offset`.
+    pub(super) fn appended(&mut self, seq: Seq, time: Time, id: SubjectId, bytes: u64, offset: u64, deadline: bool) {
+        if self.is_empty() {
+            self.first_time = time;
+        }
+        if seq > self.last_seq + 1 {
+            self.missing.insert(self.last_seq + 1, seq - 1);
+        }
+        let due = self.marks.last().is_none_or(|mark| offset >= u64::from(mark.offset) + MARK_BYTES);
+        if due {
+            let (offset, bytes_before) = (offset as u32, self.bytes.min(u32::MAX.into()) as u32);
+            self.marks.push(Mark { seq, time, offset, bytes_before });
+        }
+        self.last_seq = seq;
+        self.last_time = time;
+        self.bytes += bytes;
+        self.deadlines += u32::from(deadline);
+        *self.tally.entry(id).or_insert(0) += 1;
+    }
+
+    /// No more messages come.
+    pub(super) fn finish(&mut self) {
+        self.subjects = std::mem::take(&mut self.tally).into_iter().collect();
+        self.subjects.sort_unstable();
+        self.marks.shrink_to_fit();
+    }
+
+    /// Messages in it with numbers from `first` on.
+    pub(super) fn count_from(&self, first: Seq) -> u64 {
+        let first = first.max(self.first_seq);
+        overlap(first, self.last_seq) - self.missing.count(first, self.last_seq)
+    }
+
+    pub(super) fn holds(&self, seq: Seq) -> bool {
+        (self.first_seq..=self.last_seq).contains(&seq) && !self.missing.contains(seq)
+    }
+
+    /// How many messages of a subject are in it.
+    pub(super) fn count_of(&self, id: SubjectId) -> u32 {
+        match self.subjects.binary_search_by_key(&id, |&(id, _)| id) {
+            Ok(at) => self.subjects[at].1,
+            Err(_) => self.tally.get(&id).copied().unwrap_or(0),
+        }
+    }
+
+    /// One message less of a subject.
+    pub(super) fn forget(&mut self, id: SubjectId) {
+        match self.subjects.binary_search_by_key(&id, |&(id, _)| id) {
+            Ok(at) => self.subjects[at].1 = self.subjects[at].1.saturating_sub(1),
+            Err(_) => {
+                if let Some(count) = self.tally.get_mut(&id) {
+                    *count = count.saturating_sub(1);
+                }
+            }
+        }
+    }
+
+    /// The subjects in it.
+    pub(super) fn subject_counts(&self) -> impl Iterator<Item = (SubjectId, u32)> + '_ {
+        self.subjects.iter().copied().chain(self.tally.iter().map(|(&id, &count)| (id, count)))
+    }
+
+    /// The last mark at or before `seq`.
+    pub(super) fn mark(&self, seq: Seq) -> Option<&Mark> {
+        let at = self.marks.partition_point(|mark| mark.seq <= seq);
+        self.marks[..at].last()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_join_and_count() {
+        let mut ranges = Ranges::default();
+        for seq in [5, 7, 6, 10, 4, 1] {
+            assert!(!ranges.contains(seq));
+            ranges.insert(seq, seq);
+        }
+        assert_eq!(ranges.iter().collect::<Vec<_>>(), [(1, 1), (4, 7), (10, 10)]);
+        assert_eq!((ranges.count(1, 10), ranges.count(5, 6), ranges.count(8, 9), ranges.count(6, 10)), (6, 2, 0, 3));
+        assert_eq!((ranges.skip(4), ranges.skip(8), ranges.skip(10)), (8, 8, 11));
+    }
+
+    #[test]
+    fn subjects_are_found_by_name_and_pattern() {
+        let mut subjects = Subjects::new(1);
+        for at in 0..1000u64 {
+            let id = subjects.intern(format!("a.{}.{}", at % 10, at).as_bytes()).unwrap();
+            subjects.add(id, 1, at, 5);
+        }
+        assert_eq!(subjects.live(), 1000);
+        assert_eq!(subjects.matching(b"a.3.*").count(), 100);
+        assert_eq!(subjects.matching(b"a.3.13").count(), 1);
+        let id = subjects.get(b"a.3.13").unwrap();
+        assert_eq!((subjects.last(id), subjects.count(id)), ((13, 5), 1));
+        subjects.remove(id, 1);
+        assert_eq!((subjects.live(), subjects.matching(b"a.3.*").count()), (999, 99));
+        assert_eq!(subjects.get(b"b"), None);
+    }
+}

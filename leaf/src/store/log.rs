@@ -1,0 +1,549 @@
+//! The log itself: appends, commits, and what it knows about itself.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+
+use super::bug::{Bug, planted};
+use super::dedupe::Dedupe;
+use super::index::{Segment, SubjectId, Subjects};
+use super::meta::{Footer, Meta};
+use super::record::{self, HEAD_BYTES, Kind, RECORD_BYTES_MAX};
+use super::segment::Head;
+use super::tail::{PAD_BYTES_MAX, Tail, Unit};
+use super::{DiskError, FileId, Op, Record, Seq, Time};
+
+/// Bytes of a subject at most.
+pub const SUBJECT_BYTES_MAX: usize = u16::MAX as usize;
+/// Bytes of a message id at most.
+pub const MSG_ID_BYTES_MAX: usize = 1024;
+/// Bytes of all that is kept under names at most: it is written again into every segment.
+pub const KEPT_BYTES_MAX: usize = 1024 * 1024;
+/// After a full disk, how long until the next try, nanoseconds.
+pub(super) const RETRY_AFTER: Time = 1_000_000_000;
+
+/// What happens to a message that no limit leaves room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Discard {
+    /// The oldest go.
+    Old,
+    /// It is refused.
+    New,
+}
+
+/// How a log is kept. 0 means no limit.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Bytes of a segment's file.
+    pub segment_bytes: u64,
+    /// How long appends are gathered before they are written, nanoseconds; 0: as soon as the disk is free.
+    pub commit_interval: Time,
+    /// They are written earlier when there are so many bytes.
+    pub commit_bytes: usize,
+    /// Bytes that may wait for the disk; then appends are refused.
+    pub pending_bytes_max: usize,
+    /// Messages kept.
+    pub msgs_max: u64,
+    /// Counted bytes kept (see [`Record::counted_bytes`]). Kept to within 64 KiB, below rather than above.
+    pub bytes_max: u64,
+    /// How long a message is kept, nanoseconds. Kept to within 64 KiB of messages.
+    pub age_max: Time,
+    /// Messages kept of one subject: 0 or 1.
+    pub msgs_per_subject_max: u64,
+    /// What gives way.
+    pub discard: Discard,
+    /// How long a message id is remembered, nanoseconds.
+    pub dedupe_window: Time,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 16 * 1024 * 1024,
+            commit_interval: 0,
+            commit_bytes: 256 * 1024,
+            pending_bytes_max: 8 * 1024 * 1024,
+            msgs_max: 0,
+            bytes_max: 0,
+            age_max: 0,
+            msgs_per_subject_max: 0,
+            discard: Discard::Old,
+            dedupe_window: 0,
+        }
+    }
+}
+
+/// A message to be appended.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Append<'a> {
+    /// Where it was published.
+    pub subject: &'a [u8],
+    /// Header block, empty for none.
+    pub headers: &'a [u8],
+    /// Payload.
+    pub payload: &'a [u8],
+    /// The publisher's own name for it; empty for none.
+    pub msg_id: &'a [u8],
+    /// After this moment it is gone.
+    pub deadline: Option<Time>,
+}
+
+/// A message that is in the log, or will be once `commit` is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Its number.
+    pub seq: Seq,
+    /// Acknowledge it when [`Log::is_committed`] says so of this, not before.
+    pub commit: u64,
+    /// Its id was there already; nothing was appended.
+    pub duplicate: bool,
+}
+
+/// Why something was not taken into the log. Nothing has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// A part of the message is too long for any log.
+    TooLarge,
+    /// A limit is reached, and old messages do not give way.
+    Full,
+    /// The disk has no room for another segment.
+    DiskFull,
+    /// Too much waits for the disk already.
+    Busy,
+    /// A write or a sync failed; the log must be opened again.
+    Failed(String),
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLarge => f.write_str("message too large for a log"),
+            Self::Full => f.write_str("log is full"),
+            Self::DiskFull => f.write_str("no space left on the device"),
+            Self::Busy => f.write_str("the disk does not keep up"),
+            Self::Failed(text) => write!(f, "log failed and must be opened again: {text}"),
+        }
+    }
+}
+
+/// Disk operations to be done one after the other, up to the first that fails.
+#[derive(Debug)]
+pub struct Batch {
+    /// What to do.
+    pub ops: Vec<Op>,
+}
+
+/// What is in flight.
+#[derive(Debug)]
+enum Flight {
+    Data { number: u64, last: Seq, end: (FileId, u64) },
+    Rotate(Vec<Op>),
+    Remove,
+}
+
+/// Figures about a log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// Messages there are.
+    pub messages: u64,
+    /// What they count (see [`Settings::bytes_max`]).
+    pub bytes: u64,
+    /// The first there is; one above the last when there is none.
+    pub first_seq: Seq,
+    /// The last ever appended.
+    pub last_seq: Seq,
+    /// Subjects with messages.
+    pub subjects: u64,
+    /// Segments.
+    pub segments: u64,
+    /// Messages that gave way to a limit since the log was opened.
+    pub discarded: u64,
+    /// Bytes written to the disk since the log was opened.
+    pub written_bytes: u64,
+    /// Syncs since the log was opened.
+    pub syncs: u64,
+}
+
+/// See the [module](super).
+#[derive(Debug)]
+pub struct Log {
+    pub(super) settings: Settings,
+    pub(super) segments: VecDeque<Segment>,
+    pub(super) subjects: Subjects,
+    pub(super) kept: BTreeMap<Box<[u8]>, Box<[u8]>>,
+    pub(super) kept_bytes: usize,
+    pub(super) first_seq: Seq,
+    pub(super) next_seq: Seq,
+    pub(super) committed: Seq,
+    pub(super) messages: u64,
+    pub(super) dedupe: Dedupe,
+    /// Messages with a deadline, by it.
+    pub(super) deadlines: BTreeMap<(Time, Seq), (SubjectId, u32)>,
+    pub(super) tail: Tail,
+    flight: Option<Flight>,
+    done_number: u64,
+    trusted: Option<(FileId, u64)>,
+    failed: Option<String>,
+    retry_at: Option<Time>,
+    salts: u64,
+    /// The number of the next segment.
+    pub(super) next_segment: u64,
+    pub(super) discarded: u64,
+    written_bytes: u64,
+    syncs: u64,
+}
+
+impl Log {
+    /// A log without segments.
+    pub(super) fn empty(settings: Settings, seed: u64) -> Self {
+        Self {
+            dedupe: Dedupe::new(settings.dedupe_window, seed),
+            subjects: Subjects::new(seed),
+            settings,
+            segments: VecDeque::new(),
+            kept: BTreeMap::new(),
+            kept_bytes: 0,
+            first_seq: 1,
+            next_seq: 1,
+            committed: 0,
+            messages: 0,
+            deadlines: BTreeMap::new(),
+            tail: Tail::default(),
+            flight: None,
+            done_number: 0,
+            trusted: None,
+            failed: None,
+            retry_at: None,
+            salts: seed,
+            next_segment: 1,
+            discarded: 0,
+            written_bytes: 0,
+            syncs: 0,
+        }
+    }
+
+    /// Takes a message in; it counts once its commit is done.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn append(&mut self, now: Time, message: &Append<'_>) -> Result<Appended, Refused> {
+        self.usable()?;
+        let seq = self.next_seq;
+        let Append { subject, headers, payload, msg_id, deadline } = *message;
+        let record = Record { kind: Kind::Message, seq, time: now, deadline, msg_id, subject, headers, payload };
+        let parts = headers.len().saturating_add(payload.len());
+        if subject.len() > SUBJECT_BYTES_MAX || msg_id.len() > MSG_ID_BYTES_MAX || parts > RECORD_BYTES_MAX / 2 {
+            return Err(Refused::TooLarge);
+        }
+        if self.dedupe.is_on()
+            && !msg_id.is_empty()
+            && let Some(seq) = self.dedupe.find(now, msg_id)
+        {
+            let commit = if seq <= self.committed { self.done_number } else { self.tail.number() };
+            return Ok(Appended { seq, commit, duplicate: true });
+        }
+        if self.retry_at.is_some() {
+            return Err(Refused::DiskFull);
+        }
+        if self.tail.bytes() + record.stored_bytes() > self.settings.pending_bytes_max && !self.tail.is_empty() {
+            return Err(Refused::Busy);
+        }
+        self.make_room(now, &record)?;
+        let id = self.subjects.intern(subject).ok_or(Refused::TooLarge)?;
+        let offset = self.room_for(now, record.stored_bytes());
+        self.tail.add(&record);
+        self.next_seq += 1;
+        self.messages += 1;
+        let (bytes, counted) = (record.counted_bytes(), record.counted_bytes().min(u32::MAX.into()) as u32);
+        if let Some(segment) = self.segments.back_mut() {
+            segment.appended(seq, now, id, bytes, offset, deadline.is_some());
+        }
+        let before = self.subjects.last(id);
+        self.subjects.add(id, 1, seq, counted);
+        if let Some(deadline) = deadline {
+            self.deadlines.insert((deadline, seq), (id, counted));
+        }
+        if self.dedupe.is_on() && !msg_id.is_empty() {
+            self.dedupe.insert(now, msg_id, seq);
+        }
+        if self.settings.msgs_per_subject_max > 0 {
+            // After the message that takes its place, so that no crash leaves neither.
+            self.remove(now, before.0, id, before.1.into());
+        }
+        self.enforce(now);
+        Ok(Appended { seq, commit: self.tail.number(), duplicate: false })
+    }
+
+    /// Keeps `value` under `key`, or nothing any more; counts once the commit is done whose number is returned.
+    ///
+    /// # Errors
+    /// [`Refused::Full`] when all values together were longer than [`KEPT_BYTES_MAX`]; else as for [`Log::append`].
+    pub fn keep(&mut self, now: Time, key: &[u8], value: Option<&[u8]>) -> Result<u64, Refused> {
+        self.usable()?;
+        let old = self.kept.get(key).map_or(0, |old| key.len() + old.len());
+        let new = value.map_or(0, |value| key.len() + value.len());
+        if self.kept_bytes - old + new > KEPT_BYTES_MAX {
+            return Err(Refused::Full);
+        }
+        self.kept_bytes = self.kept_bytes - old + new;
+        let meta = match value {
+            Some(value) => {
+                self.kept.insert(key.into(), value.into());
+                Meta::Put { key: key.to_vec(), value: value.to_vec() }
+            }
+            None => {
+                self.kept.remove(key);
+                Meta::Dropped { key: key.to_vec() }
+            }
+        };
+        Ok(self.note(now, &meta))
+    }
+
+    /// What is kept under a name.
+    pub fn kept(&self, key: &[u8]) -> Option<&[u8]> {
+        self.kept.get(key).map(|value| &**value)
+    }
+
+    /// Records something beside the messages; returns the number of its commit.
+    pub(super) fn note(&mut self, now: Time, meta: &Meta) -> u64 {
+        // Only what cannot be encoded fails: nothing in these types.
+        let bytes = postcard::to_allocvec(meta).unwrap_or_default();
+        let record = Record::other(Kind::Meta, self.next_seq - 1, now, &bytes);
+        self.room_for(now, record.stored_bytes());
+        self.tail.add(&record);
+        self.tail.number()
+    }
+
+    /// Everything up to this number is on disk.
+    pub fn committed(&self) -> Seq {
+        self.committed
+    }
+
+    /// Whether the commit with this number is on disk.
+    pub fn is_committed(&self, commit: u64) -> bool {
+        commit <= self.done_number
+    }
+
+    /// Figures.
+    pub fn state(&self) -> State {
+        State {
+            messages: self.messages,
+            bytes: self.bytes(),
+            first_seq: self.first_seq,
+            last_seq: self.next_seq - 1,
+            subjects: self.subjects.live() as u64,
+            segments: self.segments.len() as u64,
+            discarded: self.discarded,
+            written_bytes: self.written_bytes,
+            syncs: self.syncs,
+        }
+    }
+
+    /// Why the log refuses everything, if it does.
+    pub fn failed(&self) -> Option<&str> {
+        self.failed.as_deref()
+    }
+
+    /// Up to where what is on disk was acknowledged: for opening a failed log again.
+    pub fn trusted(&self) -> Option<(FileId, u64)> {
+        self.trusted
+    }
+
+    pub(super) fn trust(&mut self, file: FileId, end: u64) {
+        self.trusted = Some((file, end));
+    }
+
+    /// When [`Log::tick`] or [`Log::poll_batch`] has something to do again without anything else happening.
+    pub fn deadline(&self) -> Option<Time> {
+        let commit = match (&self.flight, self.tail.front()) {
+            (None, Some(Unit::Data(data))) if !data.closed => Some(data.since + self.settings.commit_interval),
+            (None, Some(_)) => Some(self.retry_at.unwrap_or(Time::MIN)),
+            _ => None,
+        };
+        let expiry = self.deadlines.first_key_value().map(|(&(time, _), _)| time);
+        [commit, expiry, self.age_due()].into_iter().flatten().min()
+    }
+
+    /// What the disk must do next; nothing while a batch is in flight or appends are still being gathered.
+    pub fn poll_batch(&mut self, now: Time) -> Option<Batch> {
+        if self.flight.is_some() || self.failed.is_some() || self.retry_at.is_some_and(|at| now < at) {
+            return None;
+        }
+        if let Some(Unit::Data(data)) = self.tail.front()
+            && !data.closed
+            && now < data.since + self.settings.commit_interval
+            && data.bytes.len() < self.settings.commit_bytes
+        {
+            return None;
+        }
+        let (ops, flight) = match self.tail.pop()? {
+            Unit::Data(mut data) => {
+                data.close(now);
+                let end = data.end();
+                if let Some(segment) = self.segments.iter_mut().rev().find(|segment| segment.file == data.file) {
+                    segment.end = segment.end.max(end);
+                }
+                let flight = Flight::Data { number: data.number, last: data.last, end: (data.file, end) };
+                let write = Op::Write(data.file, data.offset, data.bytes);
+                if planted(Bug::AcknowledgedBeforeSync) {
+                    self.done_number = data.number;
+                    self.committed = self.committed.max(data.last);
+                }
+                let sync = (!planted(Bug::NoSync)).then_some(Op::Sync(data.file));
+                ([write].into_iter().chain(sync).collect(), flight)
+            }
+            Unit::Rotate(ops) => (ops.clone(), Flight::Rotate(ops)),
+            Unit::Remove(ops) => (ops, Flight::Remove),
+        };
+        for op in &ops {
+            match op {
+                Op::Write(_, _, bytes) => self.written_bytes += bytes.len() as u64,
+                Op::Sync(_) | Op::SyncDir => self.syncs += 1,
+                Op::Create(..) | Op::Remove(_) => {}
+            }
+        }
+        self.flight = Some(flight);
+        Some(Batch { ops })
+    }
+
+    /// The batch is done, or stopped at an error.
+    pub fn batch_done(&mut self, now: Time, result: Result<(), DiskError>) {
+        let Some(flight) = self.flight.take() else { return };
+        match (flight, result) {
+            (Flight::Data { number, last, end }, Ok(())) => {
+                self.done_number = self.done_number.max(number);
+                self.committed = self.committed.max(last);
+                self.trusted = Some(end);
+            }
+            (Flight::Rotate(ops), Ok(())) => {
+                self.retry_at = None;
+                self.trusted = ops.iter().find_map(|op| match op {
+                    Op::Write(file, 0, bytes) => Some((*file, bytes.len() as u64)),
+                    _ => None,
+                });
+            }
+            (Flight::Remove, Ok(())) => {}
+            (Flight::Rotate(ops), Err(DiskError::Full)) => {
+                // Nothing was changed: it is tried again, after the oldest gave way if they may.
+                self.retry_at = Some(now + RETRY_AFTER);
+                self.tail.push_front(Unit::Rotate(ops));
+                if self.give_way() {
+                    self.retry_at = None;
+                }
+            }
+            (_, Err(_)) if planted(Bug::CarriedOnAfterFailure) => {}
+            (_, Err(error)) => self.failed = Some(error.to_string()),
+        }
+    }
+
+    /// Does what time brings: expiry.
+    pub fn tick(&mut self, now: Time) {
+        self.enforce(now);
+    }
+
+    fn usable(&self) -> Result<(), Refused> {
+        match &self.failed {
+            Some(text) => Err(Refused::Failed(text.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// An open unit with room for a record of so many bytes; returns where in its segment it goes.
+    fn room_for(&mut self, now: Time, stored: usize) -> u64 {
+        let end = match self.tail.open() {
+            Some(data) => data.end(),
+            None => self.segments.back().map_or(0, |segment| segment.end),
+        };
+        let fits = end + stored as u64 + PAD_BYTES_MAX <= self.settings.segment_bytes;
+        let fresh = self.segments.back().is_some_and(|segment| segment.is_empty() && segment.deleted.is_empty());
+        if !fits && !fresh {
+            self.rotate(now);
+        }
+        if let Some(data) = self.tail.open() {
+            return data.end();
+        }
+        let Some(segment) = self.segments.back() else { return 0 };
+        let (file, salt, end) = (segment.file, segment.salt, segment.end);
+        self.tail.start(file, salt, end, self.next_seq - 1, now);
+        end
+    }
+
+    fn salt(&mut self) -> u32 {
+        // splitmix64: any seed gives a good row.
+        self.salts = self.salts.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.salts;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (z ^ (z >> 31)) as u32
+    }
+
+    /// Finishes the last segment and begins the next.
+    pub(super) fn rotate(&mut self, now: Time) {
+        let mut footer = None;
+        if let Some(data) = self.tail.open() {
+            data.close(now);
+            let (file, end) = (data.file, data.end());
+            if let Some(segment) = self.segments.back_mut().filter(|segment| segment.file == file) {
+                segment.end = end;
+            }
+        }
+        let mut before = 0;
+        if let Some(mut segment) = self.segments.pop_back() {
+            segment.finish();
+            before = segment.end;
+            footer = Some(Op::Write(segment.file, segment.end, self.footer(&segment, now)));
+            segment.deleted = Vec::new();
+            self.segments.push_back(segment);
+        }
+        let file = FileId { segment: self.next_segment, generation: 0 };
+        self.next_segment += 1;
+        let salt = self.salt();
+        let head = Head { file, salt, first_seq: self.next_seq, end: before, created: now };
+        let mut bytes = head.encode();
+        self.snapshot(salt, now, &mut bytes);
+        let mut segment = Segment::new(file, salt, self.next_seq, now);
+        segment.end = bytes.len() as u64;
+        self.segments.push_back(segment);
+        let size = self.settings.segment_bytes;
+        let begin = [Op::Create(file, size), Op::Write(file, 0, bytes), Op::Sync(file)];
+        let dir = (!planted(Bug::NoDirSync)).then_some(Op::SyncDir);
+        self.tail.push(Unit::Rotate(begin.into_iter().chain(dir).chain(footer).collect()));
+    }
+
+    /// What is kept, written again so that older segments may go.
+    pub(super) fn snapshot(&self, salt: u32, now: Time, out: &mut Vec<u8>) {
+        let last = self.next_seq - 1;
+        let kept = if planted(Bug::NoSnapshot) { None } else { Some(&self.kept) };
+        let puts =
+            kept.into_iter().flatten().map(|(key, value)| Meta::Put { key: key.to_vec(), value: value.to_vec() });
+        for meta in std::iter::once(Meta::Trimmed { first: self.first_seq }).chain(puts) {
+            let bytes = postcard::to_allocvec(&meta).unwrap_or_default();
+            Record::other(Kind::Meta, last, now, &bytes).encode(salt, out);
+        }
+        record::pad(salt, last, now, out);
+    }
+
+    fn footer(&self, segment: &Segment, now: Time) -> Vec<u8> {
+        let name = |id| self.subjects.name(id).to_vec();
+        let footer = Footer {
+            first_seq: segment.first_seq,
+            last_seq: segment.last_seq,
+            first_time: segment.first_time,
+            last_time: segment.last_time,
+            missing: segment.missing.iter().collect(),
+            marks: segment.marks.clone(),
+            bytes: segment.bytes,
+            subjects: segment.subjects.iter().map(|&(id, count)| (name(id), count, self.subjects.last(id))).collect(),
+            metas: segment
+                .deleted
+                .iter()
+                .map(|&(seq, id, bytes)| Meta::Deleted { seq, subject: name(id), bytes })
+                .collect(),
+            deadlines: segment.deadlines,
+            lost: segment.lost,
+        };
+        let payload = postcard::to_allocvec(&footer).unwrap_or_default();
+        let mut bytes = Vec::with_capacity(payload.len() + HEAD_BYTES + super::SECTOR_BYTES);
+        Record::other(Kind::Footer, segment.last_seq, now, &payload).encode(segment.salt, &mut bytes);
+        bytes
+    }
+}

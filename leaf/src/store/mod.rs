@@ -1,0 +1,49 @@
+//! The durable log: what was acknowledged is here, whatever happened to the machine.
+//!
+//! ```text
+//!            append            poll_batch              Disk::perform (a thread of the shell)
+//!   peers ----------> [Log] --------------> Batch ---------------------------------------> flash
+//!            <------         <-------------                     written and synced
+//!          committed()           batch_done
+//! ```
+//! [`Log`] is a state machine: time comes in as an argument, disk operations go out as a [`Batch`]. One batch is in
+//! flight; whatever is appended meanwhile forms the next (group commit). A record counts only once
+//! [`Log::committed`] has reached it. `docs/STORE-FORMAT.md` describes every byte on disk.
+//!
+//! After a failed write or sync the log refuses everything until it is opened again: what the disk holds is then
+//! unknown, and nothing is more dangerous than carrying on.
+
+mod bug;
+mod dedupe;
+mod disk;
+mod index;
+mod log;
+mod meta;
+mod open;
+mod read;
+mod record;
+mod retain;
+mod segment;
+pub mod sim;
+mod tail;
+#[cfg(test)]
+mod tests;
+pub mod verify;
+
+pub use disk::{Disk, DiskError, FileId, Op};
+pub use log::{
+    Append, Appended, Batch, Discard, KEPT_BYTES_MAX, Log, MSG_ID_BYTES_MAX, Refused, SUBJECT_BYTES_MAX, Settings,
+    State,
+};
+pub use open::{OpenError, Report};
+pub use read::{ReadError, Reader};
+pub use record::{Kind, Record};
+
+/// The number of a record in its log; the first is 1.
+pub type Seq = u64;
+
+/// Nanoseconds since 1970, UTC.
+pub type Time = i64;
+
+/// Bytes of a sector: what a disk writes whole or not at all. A batch never touches a sector that an earlier one wrote.
+pub const SECTOR_BYTES: usize = 512;

@@ -1,0 +1,239 @@
+//! What goes: by limits, by age, by deadline, by request.
+
+use super::bug::{Bug, planted};
+use super::index::SubjectId;
+use super::log::{Discard, Log, Refused};
+use super::meta::Meta;
+use super::record::Kind;
+use super::tail::Unit;
+use super::{Op, Record, Seq, Time};
+
+impl Log {
+    /// What the messages count, to within 64 KiB of the first.
+    pub(super) fn bytes(&self) -> u64 {
+        let all: u64 = self.segments.iter().map(|segment| segment.bytes).sum();
+        let head = self.segments.front();
+        let trimmed = head.and_then(|head| head.mark(self.first_seq)).map_or(0, |mark| mark.bytes_before.into());
+        all.saturating_sub(trimmed)
+    }
+
+    /// Whether a message may come in, under [`Discard::New`].
+    pub(super) fn make_room(&self, _now: Time, record: &Record<'_>) -> Result<(), Refused> {
+        let settings = &self.settings;
+        if settings.discard == Discard::Old {
+            return Ok(());
+        }
+        let replaced = settings.msgs_per_subject_max > 0
+            && self.subjects.get(record.subject).is_some_and(|id| self.is_there(self.subjects.last(id).0));
+        let messages = self.messages + u64::from(!replaced);
+        if settings.msgs_max > 0 && messages > settings.msgs_max {
+            return Err(Refused::Full);
+        }
+        if settings.bytes_max > 0 && self.bytes() + record.counted_bytes() > settings.bytes_max {
+            return Err(Refused::Full);
+        }
+        Ok(())
+    }
+
+    /// Whether there is a message with this number.
+    pub fn is_there(&self, seq: Seq) -> bool {
+        if seq < self.first_seq || seq >= self.next_seq {
+            return false;
+        }
+        self.segment_of(seq).is_some_and(|at| self.segments[at].holds(seq))
+    }
+
+    /// The segment that would hold a number.
+    pub(super) fn segment_of(&self, seq: Seq) -> Option<usize> {
+        self.segments.partition_point(|segment| segment.first_seq <= seq).checked_sub(1)
+    }
+
+    /// Deletes one message; says whether it was there. It stays on disk until its segment goes.
+    pub fn delete(&mut self, now: Time, record: &Record<'_>) -> bool {
+        let Some(id) = self.subjects.get(record.subject).filter(|_| record.kind == Kind::Message) else { return false };
+        self.remove(now, record.seq, id, record.counted_bytes())
+    }
+
+    pub(super) fn remove(&mut self, now: Time, seq: Seq, id: SubjectId, bytes: u64) -> bool {
+        if self.failed().is_some() || !self.forget(seq, id, bytes) {
+            return false;
+        }
+        let counted = bytes.min(u32::MAX.into()) as u32;
+        if !planted(Bug::LostDeletion) {
+            self.note(now, &Meta::Deleted { seq, subject: self.subjects.name(id).to_vec(), bytes: counted });
+        }
+        if let Some(segment) = self.segments.back_mut() {
+            segment.deleted.push((seq, id, counted));
+        }
+        self.advance();
+        true
+    }
+
+    /// A message is gone; nothing is recorded.
+    pub(super) fn forget(&mut self, seq: Seq, id: SubjectId, bytes: u64) -> bool {
+        if !self.is_there(seq) {
+            return false;
+        }
+        let Some(at) = self.segment_of(seq) else { return false };
+        let segment = &mut self.segments[at];
+        segment.missing.insert(seq, seq);
+        segment.bytes = segment.bytes.saturating_sub(bytes);
+        segment.forget(id);
+        self.subjects.remove(id, 1);
+        self.messages -= 1;
+        true
+    }
+
+    /// Everything below `first` is gone; returns the number of the commit that makes it last.
+    pub fn trim(&mut self, now: Time, first: Seq) -> u64 {
+        let first = first.min(self.next_seq);
+        if self.failed().is_some() || first <= self.first_seq {
+            return self.tail.number();
+        }
+        let commit = self.note(now, &Meta::Trimmed { first });
+        self.cut(first);
+        self.advance();
+        commit
+    }
+
+    /// Lets everything below `first` go; nothing is recorded.
+    pub(super) fn cut(&mut self, first: Seq) {
+        while first > self.first_seq && !self.segments.is_empty() {
+            let head = &self.segments[0];
+            let there = head.count_from(self.first_seq);
+            if head.last_seq >= first || self.segments.len() == 1 {
+                self.messages -= there - head.count_from(first);
+                self.first_seq = first;
+                return;
+            }
+            self.messages -= there;
+            self.first_seq = self.segments[1].first_seq.max(self.first_seq);
+            self.drop_head();
+        }
+    }
+
+    /// Moves on to the first message there is; segments before it go.
+    pub(super) fn advance(&mut self) {
+        while let Some(head) = self.segments.front() {
+            let next = head.missing.skip(self.first_seq.max(head.first_seq));
+            if next <= head.last_seq || self.segments.len() == 1 {
+                self.first_seq = next.min(self.next_seq).max(self.first_seq);
+                return;
+            }
+            self.first_seq = self.segments[1].first_seq.max(self.first_seq);
+            self.drop_head();
+        }
+    }
+
+    /// The first segment, of which no message counts any more, goes.
+    fn drop_head(&mut self) {
+        let Some(head) = self.segments.pop_front() else { return };
+        for (id, count) in head.subject_counts() {
+            self.subjects.remove(id, count);
+        }
+        if head.deadlines > 0 {
+            let last = head.last_seq;
+            self.deadlines.retain(|&(_, seq), _| seq > last);
+        }
+        self.tail.push(Unit::Remove(vec![Op::Remove(head.file), Op::SyncDir]));
+    }
+
+    /// The disk is full: the oldest segment goes if it may, ahead of everything else.
+    pub(super) fn give_way(&mut self) -> bool {
+        if self.settings.discard == Discard::New || self.segments.len() < 3 {
+            return false;
+        }
+        let first = self.segments[1].first_seq;
+        self.discarded += self.segments[0].count_from(self.first_seq);
+        self.cut(first);
+        match self.tail.pop_back_removal() {
+            Some(unit) => self.tail.push_front(unit),
+            None => return false,
+        }
+        true
+    }
+
+    /// Keeps the limits.
+    pub(super) fn enforce(&mut self, now: Time) {
+        self.expire(now);
+        let before = self.messages;
+        let Self { settings, .. } = &*self;
+        let (msgs_max, bytes_max, age_max) = (settings.msgs_max, settings.bytes_max, settings.age_max);
+        if age_max > 0 {
+            self.drop_older(now.saturating_sub(age_max));
+        }
+        if self.settings.discard == Discard::Old {
+            while msgs_max > 0 && self.messages > msgs_max {
+                self.drop_first(self.messages - msgs_max);
+            }
+            while bytes_max > 0 && self.messages > 1 && self.bytes() > bytes_max {
+                self.cut(self.next_mark());
+                self.advance();
+            }
+        }
+        self.discarded += before - self.messages;
+    }
+
+    /// Where the first 64 KiB of messages end.
+    fn next_mark(&self) -> Seq {
+        let Some(head) = self.segments.front() else { return self.first_seq };
+        let at = head.marks.partition_point(|mark| mark.seq <= self.first_seq);
+        match (head.marks.get(at), self.segments.get(1)) {
+            (Some(mark), _) => mark.seq,
+            (None, Some(next)) => next.first_seq,
+            (None, None) => self.next_seq - 1,
+        }
+    }
+
+    /// The first messages go, up to `excess` of them.
+    fn drop_first(&mut self, excess: u64) {
+        let Some(head) = self.segments.front() else { return };
+        let there = head.count_from(self.first_seq);
+        let first = match self.segments.get(1) {
+            Some(next) if there <= excess => next.first_seq,
+            _ => head.missing.skip(self.first_seq.max(head.first_seq)) + 1,
+        };
+        self.cut(first);
+        self.advance();
+    }
+
+    fn drop_older(&mut self, than: Time) {
+        let mut first = self.first_seq;
+        for (at, segment) in self.segments.iter().enumerate() {
+            if segment.last_time < than && !segment.is_empty() {
+                first = self.segments.get(at + 1).map_or(self.next_seq, |next| next.first_seq);
+                continue;
+            }
+            let old = segment.marks.partition_point(|mark| mark.time < than);
+            if let Some(mark) = segment.marks[..old].last() {
+                first = first.max(mark.seq);
+            }
+            break;
+        }
+        self.cut(first);
+        self.advance();
+    }
+
+    /// When the oldest messages are due to go.
+    pub(super) fn age_due(&self) -> Option<Time> {
+        if self.settings.age_max == 0 || self.messages == 0 {
+            return None;
+        }
+        let head = self.segments.front()?;
+        let at = head.marks.partition_point(|mark| mark.seq <= self.first_seq);
+        let time = head.marks.get(at).map_or(head.last_time, |mark| mark.time);
+        Some(time.saturating_add(self.settings.age_max).saturating_add(1))
+    }
+
+    fn expire(&mut self, now: Time) {
+        while let Some((&(time, seq), &(id, bytes))) = self.deadlines.first_key_value() {
+            if time > now {
+                return;
+            }
+            self.deadlines.pop_first();
+            if self.forget(seq, id, bytes.into()) {
+                self.advance();
+            }
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! What waits to be written: at the end of the log, in the order in which it must get there.
+
+use std::collections::VecDeque;
+
+use super::bug::{Bug, planted};
+use super::record::{self, HEAD_BYTES};
+use super::{FileId, Op, Record, SECTOR_BYTES, Seq, Time};
+
+/// Bytes that a pad adds at most.
+pub(super) const PAD_BYTES_MAX: u64 = (SECTOR_BYTES + HEAD_BYTES) as u64;
+
+/// One step on the disk; the next begins when it is done.
+#[derive(Debug)]
+pub(super) enum Unit {
+    /// Records for one segment.
+    Data(Data),
+    /// A segment follows another: nothing of it counts before this is done.
+    Rotate(Vec<Op>),
+    /// Segments that nobody needs.
+    Remove(Vec<Op>),
+}
+
+/// Records of one segment that go down together.
+#[derive(Debug)]
+pub(super) struct Data {
+    pub(super) file: FileId,
+    pub(super) salt: u32,
+    /// Where they go: on a sector's start.
+    pub(super) offset: u64,
+    pub(super) bytes: Vec<u8>,
+    /// The last message before or in it.
+    pub(super) last: Seq,
+    /// When its first record came.
+    pub(super) since: Time,
+    /// The number of its commit.
+    pub(super) number: u64,
+    /// Nothing can be added.
+    pub(super) closed: bool,
+}
+
+impl Data {
+    pub(super) fn end(&self) -> u64 {
+        self.offset + self.bytes.len() as u64
+    }
+
+    /// Fills the last sector up.
+    pub(super) fn close(&mut self, now: Time) {
+        if !self.closed {
+            if !planted(Bug::SharedSector) {
+                record::pad(self.salt, self.last, now, &mut self.bytes);
+            }
+            self.closed = true;
+        }
+    }
+}
+
+/// The units that wait, first to go first.
+#[derive(Debug, Default)]
+pub(super) struct Tail {
+    units: VecDeque<Unit>,
+    numbered: u64,
+}
+
+impl Tail {
+    pub(super) fn front(&self) -> Option<&Unit> {
+        self.units.front()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.units.is_empty()
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Unit> {
+        self.units.pop_front()
+    }
+
+    pub(super) fn push(&mut self, unit: Unit) {
+        self.units.push_back(unit);
+    }
+
+    /// The step is to be tried again before anything else.
+    pub(super) fn push_front(&mut self, unit: Unit) {
+        self.units.push_front(unit);
+    }
+
+    /// The unit that takes more records, if there is one.
+    pub(super) fn open(&mut self) -> Option<&mut Data> {
+        self.units.iter_mut().rev().find_map(|unit| match unit {
+            Unit::Data(data) if !data.closed => Some(data),
+            _ => None,
+        })
+    }
+
+    /// A unit that takes records of a segment from `offset` on.
+    pub(super) fn start(&mut self, file: FileId, salt: u32, offset: u64, last: Seq, now: Time) {
+        self.numbered += 1;
+        let number = self.numbered;
+        self.units.push_back(Unit::Data(Data {
+            file,
+            salt,
+            offset,
+            bytes: Vec::new(),
+            last,
+            since: now,
+            number,
+            closed: false,
+        }));
+    }
+
+    /// The number of the last commit that was begun.
+    pub(super) fn number(&self) -> u64 {
+        self.numbered
+    }
+
+    /// Bytes that wait.
+    pub(super) fn bytes(&self) -> usize {
+        self.units.iter().map(|unit| if let Unit::Data(data) = unit { data.bytes.len() } else { 0 }).sum()
+    }
+
+    /// Appends a record to the open unit; there is one.
+    pub(super) fn add(&mut self, record: &Record<'_>) {
+        if let Some(data) = self.open() {
+            record.encode(data.salt, &mut data.bytes);
+            data.last = data.last.max(record.seq);
+        }
+    }
+}
+
+impl Tail {
+    /// Takes the removal back that was asked for last.
+    pub(super) fn pop_back_removal(&mut self) -> Option<Unit> {
+        match self.units.back() {
+            Some(Unit::Remove(_)) => self.units.pop_back(),
+            _ => None,
+        }
+    }
+}
