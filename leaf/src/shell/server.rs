@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::{AbortHandle, spawn_local};
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use super::tls::{ServerTls, TlsStream};
 use crate::auth::password;
@@ -341,7 +341,7 @@ impl Server {
             }
             sockets[id.slot()] = Some(socket.clone());
         }
-        let mut reader = Reader { server: self, socket, read };
+        let mut reader = Reader { server: self, socket, read, remote };
         let setup = reader.server.tls.borrow().clone();
         let done = match setup {
             None => {
@@ -399,6 +399,7 @@ struct Reader {
     server: Rc<Server>,
     socket: Rc<Socket>,
     read: OwnedReadHalf,
+    remote: SocketAddr,
 }
 
 /// What one read came to.
@@ -468,8 +469,12 @@ impl Reader {
                 let mut plain = |plain: &[u8]| server.node.borrow_mut().receive(now, id, plain);
                 failed = match tls.stream.receive(bytes, &mut plain) {
                     Ok(progress) => progress.peer_closed,
+                    Err(error) if tls.stream.is_handshaking() => {
+                        error!("{} - cid:{} - TLS handshake error: {error}", self.remote, id.cid());
+                        true
+                    }
                     Err(error) => {
-                        debug!("cid:{} - TLS error: {error}", id.cid());
+                        debug!("{} - cid:{} - TLS error: {error}", self.remote, id.cid());
                         true
                     }
                 };
@@ -507,7 +512,7 @@ impl Reader {
             return Err(CloseReason::TlsHandshake);
         }
         let stream = setup.server.accept().map_err(|error| {
-            warn!("cid:{} - TLS set-up failed: {error}", id.cid());
+            warn!("{} - cid:{} - TLS set-up failed: {error}", self.remote, id.cid());
             CloseReason::TlsHandshake
         })?;
         *self.socket.tls.borrow_mut() = Some(Box::new(Tls { stream, cipher: Vec::new() }));
@@ -515,7 +520,7 @@ impl Reader {
             Ok(true) => {}
             Ok(false) => return Err(CloseReason::TlsHandshake),
             Err(_) => {
-                debug!("cid:{} - TLS handshake timeout", id.cid());
+                debug!("{} - cid:{} - TLS handshake timeout", self.remote, id.cid());
                 return Err(CloseReason::TlsHandshake);
             }
         }
@@ -548,7 +553,12 @@ impl Reader {
         loop {
             match poll_fn(|cx| self.poll(cx)).await {
                 Some(Read::Bytes) => {}
-                _ => return false,
+                Some(Read::End) => {
+                    debug!("{} - cid:{} - TLS handshake error: EOF", self.remote, self.socket.id.cid());
+                    return false;
+                }
+                // Said already, or the node wants it closed.
+                Some(Read::Failed) | None => return false,
             }
             if self.socket.tls.borrow().as_ref().is_some_and(|tls| !tls.stream.is_handshaking()) {
                 return true;
