@@ -106,7 +106,6 @@ fn fixed_field(old: &Config, new: &Config) -> Option<&'static str> {
         ("StoreDir", old.store_dir != new.store_dir),
         ("SystemAccount", old.system_account != new.system_account),
         ("AllowNonTLS", old.allow_non_tls != new.allow_non_tls),
-        ("TLSConfig", old.tls.is_some() != new.tls.is_some()),
         ("NoHeaderSupport", old.limits.no_headers != new.limits.no_headers),
         ("NoSublistCache", old.limits.no_interest_cache != new.limits.no_interest_cache),
         ("MaxClosedClients", old.limits.max_closed_clients != new.limits.max_closed_clients),
