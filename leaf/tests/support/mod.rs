@@ -4,8 +4,10 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod tls;
+
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -13,17 +15,36 @@ use std::time::{Duration, Instant};
 /// How long anything may take before a test gives up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A running server; killed when dropped.
+/// Polls until `done`.
+pub(crate) fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !done() {
+        assert!(started.elapsed() < PATIENCE, "it never came to this: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A running server; killed when dropped. In its configuration `<DIR>` stands for a directory of its own, where it
+/// also keeps its log, `s.log`, unless it says otherwise.
 pub(crate) struct Server {
     pub(crate) child: Child,
     pub(crate) port: u16,
+    /// Where monitoring listens, if it does.
+    pub(crate) monitor: Option<u16>,
+    /// Whether this is our own.
+    pub(crate) ours: bool,
     dir: PathBuf,
 }
 
 impl Server {
     /// Our own leaf, on any free port.
     pub(crate) fn start(name: &str, config: &str) -> Self {
-        Self::run(Path::new(env!("CARGO_BIN_EXE_petiole-leaf")), name, config)
+        Self::run(Path::new(OURS), name, config)
+    }
+
+    /// Our own, and a real nats-server if there is one. What holds for both is the protocol, not our opinion of it.
+    pub(crate) fn both(name: &str, config: &str) -> Vec<Self> {
+        std::iter::once(Self::start(name, config)).chain(Self::start_peer(name, config)).collect()
     }
 
     /// A real nats-server. `None`, said aloud, when there is none; with `PETIOLE_REQUIRE_PEERS` set that fails.
@@ -43,7 +64,7 @@ impl Server {
         let dir = std::env::temp_dir().join(format!("petiole-test-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let file = dir.join("s.conf");
-        std::fs::write(&file, listening(config)).unwrap();
+        std::fs::write(&file, complete(config, &dir)).unwrap();
         let child = Command::new(program)
             .args(["-c", file.to_str().unwrap(), "--ports_file_dir", dir.to_str().unwrap()])
             .stderr(Stdio::null())
@@ -51,27 +72,64 @@ impl Server {
             .unwrap();
         let server_name = program.file_name().unwrap().to_str().unwrap();
         let ports = dir.join(format!("{server_name}_{}.ports", child.id()));
-        let mut server = Self { child, port: 0, dir };
-        let started = Instant::now();
-        while started.elapsed() < PATIENCE {
+        let mut server = Self { child, port: 0, monitor: None, ours: program == Path::new(OURS), dir };
+        eventually(&format!("{name} has started"), || {
             let text = std::fs::read_to_string(&ports).unwrap_or_default();
-            if let Some(port) = text.split(['"', ':']).find_map(|part| part.parse().ok()) {
-                server.port = port;
-                return server;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        panic!("{name}: the server did not start");
+            // Until it is whole it is no JSON.
+            let Ok(ports) = serde_json::from_str::<serde_json::Value>(&text) else { return false };
+            server.port = port_of(&ports["nats"]).unwrap();
+            server.monitor = port_of(&ports["monitoring"]);
+            true
+        });
+        server
     }
 
     pub(crate) fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    /// Writes the configuration anew and has it read.
-    pub(crate) fn reload(&self, config: &str) {
-        std::fs::write(self.dir.join("s.conf"), listening(config)).unwrap();
+    /// Writes the configuration anew, has it read, and gives the line of the log that says what came of it.
+    pub(crate) fn reload(&self, config: &str) -> String {
+        let before = self.reloads().len();
+        self.write("s.conf", &complete(config, &self.dir));
         self.signal("HUP");
+        eventually("the reload is over", || self.reloads().len() > before);
+        self.reloads().pop().unwrap()
+    }
+
+    /// The lines about reloads, of whatever log there is.
+    fn reloads(&self) -> Vec<String> {
+        let files = std::fs::read_dir(&self.dir).unwrap().map(|entry| entry.unwrap().path());
+        let mut logs: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|end| end == "log")).collect();
+        logs.sort_unstable();
+        let text: String = logs.iter().map(|path| std::fs::read_to_string(path).unwrap_or_default()).collect();
+        let about = |line: &&str| line.contains("Reloaded server configuration") || line.contains("Failed to reload");
+        text.lines().filter(about).map(str::to_owned).collect()
+    }
+
+    /// A file in its directory.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).unwrap();
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.path("s.log")).unwrap_or_default()
+    }
+
+    /// Waits until it has logged `text`.
+    pub(crate) fn logs(&self, text: &str) {
+        eventually(&format!("it logs {text:?}"), || self.log().contains(text));
+    }
+
+    /// Its exit code.
+    pub(crate) fn wait(&mut self) -> Option<i32> {
+        eventually("it ends", || self.child.try_wait().unwrap().is_some());
+        self.child.wait().unwrap().code()
     }
 
     pub(crate) fn signal(&self, name: &str) {
@@ -95,10 +153,17 @@ impl Drop for Server {
     }
 }
 
-/// Any free port, whatever the configuration said.
-fn listening(config: &str) -> String {
+const OURS: &str = env!("CARGO_BIN_EXE_petiole-leaf");
+
+fn port_of(urls: &serde_json::Value) -> Option<u16> {
+    urls[0].as_str()?.rsplit(':').next()?.parse().ok()
+}
+
+/// Any free port, whatever the configuration said; a log; the server's directory.
+fn complete(config: &str, dir: &Path) -> String {
     let rest: String = config.lines().filter(|line| !line.starts_with("listen:")).map(|l| format!("{l}\n")).collect();
-    format!("listen: \"127.0.0.1:-1\"\n{rest}")
+    let log = if config.contains("log_file") { "" } else { "log_file: \"<DIR>/s.log\"\n" };
+    format!("listen: \"127.0.0.1:-1\"\n{log}{rest}").replace("<DIR>", dir.to_str().unwrap())
 }
 
 fn peer() -> Option<PathBuf> {
@@ -109,26 +174,63 @@ fn peer() -> Option<PathBuf> {
     std::env::split_paths(&path).map(|dir| dir.join("nats-server")).find(|file| file.is_file())
 }
 
+/// What bytes travel on: a socket, or TLS on one.
+pub(crate) trait Stream: Read + Write + Send {}
+
+impl<T: Read + Write + Send> Stream for T {}
+
 /// A connection that says what it is told and keeps what it hears.
 pub(crate) struct Client {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
+    socket: TcpStream,
     heard: Vec<u8>,
 }
 
 impl Client {
     pub(crate) fn connect(server: &Server) -> Self {
-        let stream = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self { stream, heard: Vec::new() }
+        let socket = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_nodelay(true).unwrap();
+        Self::over(socket.try_clone().unwrap(), socket)
+    }
+
+    /// A client on `stream`, which uses `socket`.
+    pub(crate) fn over(stream: impl Stream + 'static, socket: TcpStream) -> Self {
+        Self { stream: Box::new(stream), socket, heard: Vec::new() }
+    }
+
+    /// The socket, once nothing more is to be said in clear.
+    pub(crate) fn into_socket(self) -> TcpStream {
+        assert!(self.heard.is_empty(), "more was heard: {}", self.heard.escape_ascii());
+        self.socket.try_clone().unwrap()
+    }
+
+    pub(crate) fn socket(&self) -> &TcpStream {
+        &self.socket
     }
 
     pub(crate) fn say(&mut self, text: &str) {
-        self.stream.write_all(text.as_bytes()).unwrap();
+        self.send(text.as_bytes());
+    }
+
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
+        self.stream.flush().unwrap();
     }
 
     /// Says as much as the server takes; whether that was all.
     pub(crate) fn try_say(&mut self, bytes: &[u8]) -> bool {
-        self.stream.write_all(bytes).is_ok()
+        self.stream.write_all(bytes).and_then(|()| self.stream.flush()).is_ok()
+    }
+
+    /// Reads exactly so many bytes.
+    pub(crate) fn take(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes = std::mem::take(&mut self.heard);
+        self.heard = bytes.split_off(bytes.len().min(count));
+        let have = bytes.len();
+        bytes.resize(count, 0);
+        self.stream.read_exact(&mut bytes[have..]).unwrap();
+        bytes
     }
 
     /// Reads until `done`, or the end; gives all that was heard since the last time.
@@ -145,7 +247,10 @@ impl Client {
             match self.stream.read(&mut bytes) {
                 Ok(0) => end = true,
                 Ok(n) => self.heard.extend_from_slice(&bytes[..n]),
-                Err(error) if error.kind() == ErrorKind::ConnectionReset => end = true,
+                // A reset, or TLS that ends without a word of farewell.
+                Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof) => {
+                    end = true;
+                }
                 Err(error) => panic!("waiting for {what}: {error}; heard {text:?}"),
             }
         }
@@ -167,8 +272,16 @@ impl Client {
     }
 }
 
-impl Drop for Client {
-    fn drop(&mut self) {
-        let _ = self.stream.shutdown(Shutdown::Both);
+impl Client {
+    /// Logs in and waits until that is through.
+    pub(crate) fn login(server: &Server, connect: &str) -> Self {
+        let mut client = Self::connect(server);
+        client.log_in(connect);
+        client
+    }
+
+    pub(crate) fn log_in(&mut self, connect: &str) {
+        let answer = self.converse(&format!("CONNECT {connect}\r\nPING\r\n"));
+        assert!(answer.ends_with("PONG\r\n"), "{connect}: {answer}");
     }
 }
