@@ -316,12 +316,7 @@ impl Peer for Client {
     fn logged_in(&mut self, cx: &mut Cx<'_>, identity: Rc<Identity>) {
         let connected = self.phase != Phase::Deciding { connected: false };
         self.phase = Phase::In;
-        self.bounds = cx
-            .this
-            .account
-            .and_then(|id| cx.accounts.get(id).limits.max_payload)
-            .map(|max| Bounds { payload_bytes: max.min(cx.facts.bounds.payload_bytes), ..cx.facts.bounds });
-        self.permissions_changed(identity);
+        self.rules_changed(cx, identity);
         if connected {
             self.ok(cx);
         }
@@ -376,7 +371,12 @@ impl Peer for Client {
         self.identity.clone()
     }
 
-    fn permissions_changed(&mut self, identity: Rc<Identity>) {
+    fn rules_changed(&mut self, cx: &mut Cx<'_>, identity: Rc<Identity>) {
+        self.bounds = cx
+            .this
+            .account
+            .and_then(|id| cx.accounts.get(id).limits.max_payload)
+            .map(|max| Bounds { payload_bytes: max.min(cx.facts.bounds.payload_bytes), ..cx.facts.bounds });
         self.permissions = identity.permissions.as_ref().map(|p| Box::new(Session::new(p.clone())));
         self.identity = Some(identity);
     }

@@ -103,8 +103,6 @@ pub struct Identity {
     pub permissions: Option<Rc<Compiled>>,
     /// How it may connect; empty for any way.
     pub connections: Vec<Connection>,
-    /// Name of the account: indices change when a configuration is read again.
-    account_name: Rc<str>,
     proof: Proof,
 }
 
@@ -154,7 +152,6 @@ pub struct Directory {
     nkeys: BTreeMap<String, (PublicKey, Member)>,
     token: Option<Member>,
     no_auth_user: Option<String>,
-    global_name: Rc<str>,
 }
 
 /// A user: as one who proved it, and as one who need not.
@@ -173,9 +170,8 @@ impl Directory {
     /// something names what does not exist. The configuration's reader finds most of it earlier,
     /// with a place.
     pub fn build(config: &Config) -> Result<Self, String> {
-        let accounts: Vec<Rc<str>> = config.accounts.iter().map(|account| account.name.as_str().into()).collect();
         let auth = &config.auth;
-        let builder = Builder { accounts: &accounts, no_auth_user: auth.no_auth_user.as_deref() };
+        let builder = Builder { accounts: config.accounts.len(), no_auth_user: auth.no_auth_user.as_deref() };
 
         let mut users = BTreeMap::new();
         for user in &auth.users {
@@ -212,8 +208,7 @@ impl Directory {
             Some(token) => Some(builder.member(HIDDEN, GLOBAL, None, &[], Proof::Token(token.clone()))?),
             None => None,
         };
-        let global_name = accounts.get(GLOBAL).cloned().ok_or("there is no account")?;
-        Ok(Self { users, nkeys, token, no_auth_user: auth.no_auth_user.clone(), global_name })
+        Ok(Self { users, nkeys, token, no_auth_user: auth.no_auth_user.clone() })
     }
 
     /// Whether nobody must say who it is: there are no users and there is no token.
@@ -250,14 +245,14 @@ impl Directory {
         }
     }
 
-    /// Who somebody is after a reload: the same user, with new permissions. `None` when it must go,
-    /// because the user, its password or key, its account or its way to connect changed.
+    /// Who somebody is after a reload: the same user, with new permissions and maybe in another account. `None` when
+    /// it must go, because the user, its password or key or its way to connect changed.
     ///
     /// A password counts as changed when its text did, even if it is a new hash of the same one.
     pub fn still_valid(&self, identity: &Identity, connection: Connection) -> Option<Rc<Identity>> {
         let now = self.successor(identity)?;
         let same = now.proof == identity.proof || now.proof == Proof::Nothing;
-        (same && now.account_name == identity.account_name && now.may_connect(connection)).then_some(now)
+        (same && now.may_connect(connection)).then_some(now)
     }
 
     fn successor(&self, identity: &Identity) -> Option<Rc<Identity>> {
@@ -282,7 +277,6 @@ impl Directory {
             account: GLOBAL,
             permissions: None,
             connections: Vec::new(),
-            account_name: self.global_name.clone(),
             proof: Proof::Nothing,
         })
     }
@@ -356,7 +350,8 @@ fn user_key(text: &str) -> Result<PublicKey, String> {
 
 /// What all users of a configuration have in common.
 struct Builder<'a> {
-    accounts: &'a [Rc<str>],
+    /// How many there are.
+    accounts: usize,
     no_auth_user: Option<&'a str>,
 }
 
@@ -369,8 +364,9 @@ impl Builder<'_> {
         connection_types: &[String],
         proof: Proof,
     ) -> Result<Member, String> {
-        let account_name =
-            self.accounts.get(account).cloned().ok_or_else(|| format!("user {name:?} has no account"))?;
+        if account >= self.accounts {
+            return Err(format!("user {name:?} has no account"));
+        }
         let parse = |text: &String| Connection::parse(text).ok_or_else(|| format!("unknown connection type {text:?}"));
         let connections: Vec<Connection> = connection_types.iter().map(parse).collect::<Result<_, _>>()?;
         let permissions = permissions.map(|permissions| Rc::new(Compiled::new(permissions)));
@@ -380,7 +376,6 @@ impl Builder<'_> {
                 account,
                 permissions: permissions.clone(),
                 connections: connections.clone(),
-                account_name: account_name.clone(),
                 proof,
             })
         };
@@ -626,8 +621,7 @@ mod tests {
         assert!(still(with(changed), &["$G"]).unwrap().permissions.is_some());
         assert!(still(with(user("alice", "other", 0)), &["$G"]).is_none());
         assert!(still(with(user("alicia", "secret", 0)), &["$G"]).is_none());
-        assert!(still(with(user("alice", "secret", 1)), &["$G", "A"]).is_none());
-        assert_eq!(still(with(user("alice", "secret", 1)), &["new", "$G"]).unwrap().account, 1, "accounts have names");
+        assert_eq!(still(with(user("alice", "secret", 1)), &["$G", "A"]).unwrap().account, 1);
         assert_eq!(still(Auth::default(), &["$G"]).unwrap().name, "alice");
     }
 

@@ -1,6 +1,6 @@
 //! A changed configuration takes effect; nobody is disconnected who need not be.
 
-use tracing::{debug, info};
+use tracing::debug;
 
 use super::{CloseReason, ConnId, Cx, Facts, Nanos, Node, Out};
 use crate::auth::directory::Directory;
@@ -33,7 +33,6 @@ impl Node {
             self.announce();
         }
         self.settle();
-        info!("Reloaded server configuration");
         Ok(())
     }
 
@@ -46,10 +45,12 @@ impl Node {
             let Some(identity) = conn.peer.identity() else { continue };
             match self.directory.still_valid(&identity, conn.peer.connection()) {
                 Some(new) if self.accounts.configured(new.account) == account => {
-                    self.with_peer(id.slot, |peer, _| peer.permissions_changed(new));
+                    self.with_peer(id.slot, |peer, cx| peer.rules_changed(cx, new));
                     self.check_subs(id.slot);
                 }
-                _ => {
+                // Nothing to complain of: it finds its new account when it comes again.
+                Some(_) => self.close(id, CloseReason::ClientClosed),
+                None => {
                     debug!("{} - cid:{} - no longer allowed after a reload", conn.core.remote, id.cid);
                     self.close(id, CloseReason::AuthenticationViolation);
                 }
@@ -102,6 +103,7 @@ fn fixed_field(old: &Config, new: &Config) -> Option<&'static str> {
         ("Host", old.host != new.host),
         ("Port", new.port.is_some_and(|port| Some(port) != old.port)),
         ("ServerName", old.server_name != new.server_name),
+        ("HTTPBasePath", old.http_base_path != new.http_base_path),
         ("HTTPPort", old.monitor != new.monitor),
         ("StoreDir", old.store_dir != new.store_dir),
         ("SystemAccount", old.system_account != new.system_account),

@@ -385,18 +385,21 @@ fn reload(server: &Rc<Server>, flags: &Flags, log: &log::Handle) {
     }
 }
 
+/// First everything that may fail, then the change: half a configuration would be worse than the old one.
 fn try_reload(server: &Rc<Server>, flags: &Flags, log: &log::Handle) -> Result<(), String> {
     let config = load(flags)?;
     let tls = load_tls(&config)?;
-    for warning in &config.warnings {
-        warn!("{warning}");
-    }
-    let (logging, pid_file) = (config.log.clone(), config.pid_file.clone());
+    let change = log.prepare(&config.log)?;
+    let (pid_file, digest, warnings) = (config.pid_file.clone(), config.digest.clone(), config.warnings.clone());
     server.with_node(|node, now| node.reload(now, config))?;
     *server.tls.borrow_mut() = tls.map(Rc::new);
-    log.reconfigure(&logging)?;
-    if let Some(path) = pid_file {
-        files::write_pid_file(&path)?;
+    log.adopt(change);
+    for warning in warnings {
+        warn!("{warning}");
     }
+    if let Some(Err(error)) = pid_file.as_deref().map(files::write_pid_file) {
+        warn!("{error}");
+    }
+    info!("Reloaded server configuration ({digest})");
     Ok(())
 }
