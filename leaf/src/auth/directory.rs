@@ -388,8 +388,7 @@ impl Builder<'_> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::config::{Account, Auth, Limits, Log, NkeyUser, Rules, User};
-    use std::time::Duration;
+    use crate::config::{Account, Auth, NkeyUser, Rules, User};
 
     const KEY: &str = "UAB2CB576PHBBPQ5ODORRZ2LYCMWPZGWGCN2KDK7DXOIMZASKUY3RLKK";
     const NONCE: &str = "WmG1voBxSK6Lo68";
@@ -398,57 +397,7 @@ mod tests {
 
     fn config(auth: Auth, accounts: &[&str]) -> Config {
         let account = |name: &&str| Account { name: (*name).to_owned(), ..Account::default() };
-        Config {
-            file: None,
-            digest: String::new(),
-            server_name: String::new(),
-            tags: vec![],
-            metadata: BTreeMap::new(),
-            host: None,
-            port: None,
-            client_advertise: None,
-            monitor: None,
-            http_base_path: String::new(),
-            limits: Limits {
-                max_connections: 0,
-                max_subscriptions: 0,
-                max_subscription_tokens: 0,
-                max_control_line: 0,
-                max_payload: None,
-                max_pending: 0,
-                max_closed_clients: 0,
-                ping_interval: Duration::ZERO,
-                ping_max: 0,
-                write_deadline: Duration::ZERO,
-                no_fast_producer_stall: false,
-                no_headers: false,
-                no_interest_cache: false,
-            },
-            log: Log {
-                debug: false,
-                trace: false,
-                trace_verbose: false,
-                trace_headers: false,
-                max_traced_msg_len: 0,
-                time: false,
-                utc: false,
-                file: None,
-                size_limit: 0,
-                max_num: 0,
-                json: false,
-            },
-            pid_file: None,
-            ports_file_dir: None,
-            store_dir: "".into(),
-            lame_duck_duration: Duration::ZERO,
-            lame_duck_grace_period: Duration::ZERO,
-            tls: None,
-            allow_non_tls: false,
-            auth,
-            accounts: accounts.iter().map(account).collect(),
-            system_account: None,
-            warnings: vec![],
-        }
+        Config { auth, accounts: accounts.iter().map(account).collect(), ..Config::default() }
     }
 
     fn user(name: &str, password: &str, account: usize) -> User {

@@ -248,19 +248,7 @@ mod tests {
         let directory = env::temp_dir().join(format!("petiole-log-{}-{name}", std::process::id()));
         fs::remove_dir_all(&directory).ok();
         fs::create_dir_all(&directory).unwrap();
-        let log = Log {
-            debug: false,
-            trace: false,
-            trace_verbose: false,
-            trace_headers: false,
-            max_traced_msg_len: 0,
-            time: false,
-            utc: false,
-            file: Some(directory.join("log")),
-            size_limit: 0,
-            max_num: 0,
-            json: false,
-        };
+        let log = Log { time: false, file: Some(directory.join("log")), ..Log::default() };
         (directory, log)
     }
 
