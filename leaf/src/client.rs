@@ -377,7 +377,7 @@ impl Peer for Client {
             .account
             .and_then(|id| cx.accounts.get(id).limits.max_payload)
             .map(|max| Bounds { payload_bytes: max.min(cx.facts.bounds.payload_bytes), ..cx.facts.bounds });
-        self.permissions = identity.permissions.as_ref().map(|p| Box::new(Session::new(p.clone())));
+        self.permissions = identity.permissions.as_ref().map(|p| Box::new(Session::new(p.clone(), &cx.facts.hasher)));
         self.identity = Some(identity);
     }
 

@@ -6,7 +6,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use foldhash::fast::RandomState;
+use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use crate::config::{Permissions, Responses};
@@ -19,7 +19,7 @@ pub const REMEMBERED_DECISIONS: usize = 128;
 /// expired go, and if that is not enough the oldest quarter.
 pub const OPEN_REPLIES: usize = 4096;
 
-type Table<V> = HashMap<Box<[u8]>, V, RandomState>;
+type Table<V> = HashMap<Box<[u8]>, V, FixedState>;
 
 /// What may be done with a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,9 +114,10 @@ struct Reply {
 }
 
 impl Session {
-    /// A session without history.
-    pub fn new(rules: Rc<Compiled>) -> Self {
-        Self { rules, decisions: Table::default(), replies: Table::default() }
+    /// A session without history. Subjects are a stranger's: he must not know the seed of `hasher`.
+    pub fn new(rules: Rc<Compiled>, hasher: &FixedState) -> Self {
+        let (decisions, replies) = (Table::with_hasher(hasher.clone()), Table::with_hasher(hasher.clone()));
+        Self { rules, decisions, replies }
     }
 
     /// The permissions behind it.
@@ -336,7 +337,7 @@ mod tests {
     }
 
     fn session(publish: Rules, subscribe: Rules, responses: Option<Responses>) -> Session {
-        Session::new(Rc::new(Compiled::new(&Permissions { publish, subscribe, responses })))
+        Session::new(Rc::new(Compiled::new(&Permissions { publish, subscribe, responses })), &FixedState::default())
     }
 
     fn subscriber(allow: Option<&[&str]>, deny: &[&str]) -> Session {

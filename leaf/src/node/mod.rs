@@ -16,6 +16,7 @@ mod publish;
 mod reload;
 mod subs;
 
+use foldhash::fast::FixedState;
 use slab::Slab;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -88,10 +89,12 @@ pub struct Facts {
     pub trace_bytes_max: usize,
     /// Time for CONNECT to come.
     pub login_within: Nanos,
+    /// For tables whose keys strangers choose; seeded once for the whole node.
+    pub hasher: FixedState,
 }
 
 impl Facts {
-    fn new(config: &Config, identity: &Identity) -> Self {
+    fn new(config: &Config, identity: &Identity, hasher: FixedState) -> Self {
         let limits = config.limits.clone();
         let payload = limits.max_payload.unwrap_or(i32::MAX as usize);
         let name = if config.server_name.is_empty() { &identity.server_id } else { &config.server_name };
@@ -129,6 +132,7 @@ impl Facts {
             trace_bytes_max: config.log.max_traced_msg_len,
             login_within: nanos(login),
             limits,
+            hasher,
         }
     }
 }
@@ -210,7 +214,7 @@ pub struct Node {
     pub(crate) tally: Tally,
     pub(crate) closed: VecDeque<ClosedConn>,
     pub(crate) config_loaded: Nanos,
-    hasher: foldhash::fast::FixedState,
+    hasher: FixedState,
     pool: Pool,
     draw: Draw,
     now: Nanos,
@@ -235,9 +239,10 @@ impl Node {
     /// # Errors
     /// When the configuration holds something only found out by building it; the text names it.
     pub fn new(config: Config, identity: Identity, seed: u64) -> Result<Self, String> {
+        let hasher = FixedState::with_seed(seed);
         let directory = Directory::build(&config)?;
         let accounts = Accounts::new(&config, seed)?;
-        let facts = Facts::new(&config, &identity);
+        let facts = Facts::new(&config, &identity, hasher.clone());
         Ok(Self {
             facts,
             directory,
@@ -249,7 +254,7 @@ impl Node {
             tally: Tally::default(),
             closed: VecDeque::new(),
             config_loaded: 0,
-            hasher: foldhash::fast::FixedState::with_seed(seed),
+            hasher,
             pool: Pool::default(),
             draw: Draw::new(seed),
             now: 0,

@@ -20,7 +20,7 @@ impl Node {
         }
         let directory = Directory::build(&config)?;
         self.accounts.configure(&config)?;
-        let mut facts = Facts::new(&config, &self.identity);
+        let mut facts = Facts::new(&config, &self.identity, self.hasher.clone());
         facts.info.lame_duck = self.facts.info.lame_duck;
         let changed = facts.info.line() != self.facts.info.line();
         self.facts = facts;
