@@ -10,7 +10,7 @@ use crate::auth::directory::{Connection, Identity};
 use crate::auth::nkey;
 use crate::auth::permissions::{Session, SubscribeDecision};
 use crate::message::Message;
-use crate::node::{About, Action, CloseReason, Cx, Kind, Out, Peer, Step, Sub};
+use crate::node::{About, Action, CloseReason, Cx, Kind, Out, Peer, SUBSCRIPTION_BYTES_PER_CONNECTION_MAX, Step, Sub};
 use crate::subject;
 use crate::wire::{Bounds, Connect, Info, Op, ParseError, Parsed, encode, parse};
 
@@ -188,7 +188,8 @@ impl Client {
             return Action::None;
         }
         let account_left = cx.this.account.map_or(0, |id| cx.accounts.get(id).subscriptions_left());
-        if cx.this.subs >= cx.facts.subs_max || account_left == 0 {
+        let full = cx.this.subs >= cx.facts.subs_max || cx.this.subs_bytes >= SUBSCRIPTION_BYTES_PER_CONNECTION_MAX;
+        if full || account_left == 0 {
             self.err(cx, "maximum subscriptions exceeded");
             return Action::None;
         }

@@ -26,6 +26,7 @@ use crate::account::{Accounts, Volume};
 use crate::auth::directory::Directory;
 use crate::config::{self, Config, Secret};
 use crate::interest::SubId;
+use crate::subject;
 use crate::wire::{Bounds, Info, Missing};
 pub(crate) use conn::Conn;
 use conn::Timer;
@@ -46,6 +47,13 @@ pub const SECOND: Nanos = 1_000_000_000;
 /// Subscriptions of one connection when `max_subscriptions` leaves them open. nats-server has no such
 /// bound; here a hostile client meets one.
 pub const SUBSCRIPTIONS_PER_CONNECTION_MAX: usize = 1_000_000;
+/// What the subscriptions of one connection may take, by [`subscription_bytes`]. A subject of four kilobytes that has
+/// a wildcard takes a node of the trie for each of its two thousand tokens.
+pub const SUBSCRIPTION_BYTES_PER_CONNECTION_MAX: usize = 512 << 20;
+/// A subscription without its names, bytes.
+const SUBSCRIPTION_BYTES: usize = 256;
+/// A token of a subject with wildcards, bytes.
+const TOKEN_BYTES: usize = 192;
 /// A receiver with more than this waiting holds its producers back a little, bytes.
 const LAG_BYTES_MAX: usize = 256 * 1024;
 /// What must be written within a write deadline, bytes (or all that waits, if less).
@@ -135,6 +143,12 @@ impl Facts {
             hasher,
         }
     }
+}
+
+/// About how much memory a subscription takes, bytes.
+pub(crate) fn subscription_bytes(subject: &[u8], queue: Option<&[u8]>, sid: &[u8]) -> usize {
+    let tokens = if subject::has_wildcard(subject) { subject::token_count(subject) } else { 0 };
+    SUBSCRIPTION_BYTES + subject.len() + queue.map_or(0, <[u8]>::len) + sid.len() + tokens * TOKEN_BYTES
 }
 
 /// A configured duration on the node's clock; what does not fit is for ever.
@@ -334,8 +348,17 @@ impl Node {
             return;
         }
         self.consume(id, bytes);
+        self.bound_answers(id);
         self.hold_back(id);
         self.settle();
+    }
+
+    /// Who asks and reads no answers has no more room than who subscribes and reads no messages.
+    fn bound_answers(&mut self, id: ConnId) {
+        let max = self.facts.limits.max_pending;
+        if self.find(id).is_some_and(|conn| conn.out.pending() > max) {
+            self.close(id, CloseReason::SlowConsumerPending);
+        }
     }
 
     /// Feeds `input` to a connection's peer, operation by operation.

@@ -134,6 +134,8 @@ pub struct Core {
     pub account: Option<AccountId>,
     /// Subscriptions it has.
     pub subs: usize,
+    /// What they take, about, in bytes; see [`super::subscription_bytes`].
+    pub subs_bytes: usize,
     /// The counters.
     pub stats: Stats,
     /// Liveness.
