@@ -378,7 +378,9 @@ fn trapped(signal: &str) {
 /// Reads the configuration again; on any mistake everything stays as it is.
 fn reload(server: &Rc<Server>, flags: &Flags, log: &log::Handle) {
     if flags.config.is_none() {
-        return error!("Failed to reload server configuration: can only reload config file");
+        return error!(
+            "Failed to reload server configuration: can only reload config when a file is provided using -c or --config"
+        );
     }
     if let Err(text) = try_reload(server, flags, log) {
         error!("Failed to reload server configuration: {text}");
