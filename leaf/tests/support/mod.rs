@@ -9,7 +9,7 @@ pub(crate) mod tls;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long anything may take before a test gives up.
@@ -24,6 +24,9 @@ pub(crate) fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
+/// In place of a configuration: all is said on the command line.
+pub(crate) const NO_FILE: &str = "no file";
+
 /// A running server; killed when dropped. In its configuration `<DIR>` stands for a directory of its own, where it
 /// also keeps its log, `s.log`, unless it says otherwise.
 pub(crate) struct Server {
@@ -33,6 +36,7 @@ pub(crate) struct Server {
     pub(crate) monitor: Option<u16>,
     /// Whether this is our own.
     pub(crate) ours: bool,
+    program: PathBuf,
     dir: PathBuf,
 }
 
@@ -63,16 +67,18 @@ impl Server {
     fn run(program: &Path, name: &str, config: &str) -> Self {
         let dir = std::env::temp_dir().join(format!("petiole-test-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
-        let file = dir.join("s.conf");
-        std::fs::write(&file, complete(config, &dir)).unwrap();
-        let child = Command::new(program)
-            .args(["-c", file.to_str().unwrap(), "--ports_file_dir", dir.to_str().unwrap()])
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut command = Command::new(program);
+        if config == NO_FILE {
+            command.args(["-a", "127.0.0.1", "-p", "-1", "-l"]).arg(dir.join("s.log"));
+        } else {
+            std::fs::write(dir.join("s.conf"), complete(config, &dir)).unwrap();
+            command.arg("-c").arg(dir.join("s.conf"));
+        }
+        let child = command.args(["--ports_file_dir", dir.to_str().unwrap()]).stderr(Stdio::null()).spawn().unwrap();
         let server_name = program.file_name().unwrap().to_str().unwrap();
         let ports = dir.join(format!("{server_name}_{}.ports", child.id()));
-        let mut server = Self { child, port: 0, monitor: None, ours: program == Path::new(OURS), dir };
+        let mut server =
+            Self { child, port: 0, monitor: None, ours: program == Path::new(OURS), program: program.to_owned(), dir };
         eventually(&format!("{name} has started"), || {
             let text = std::fs::read_to_string(&ports).unwrap_or_default();
             // Until it is whole it is no JSON.
@@ -130,6 +136,20 @@ impl Server {
     pub(crate) fn wait(&mut self) -> Option<i32> {
         eventually("it ends", || self.child.try_wait().unwrap().is_some());
         self.child.wait().unwrap().code()
+    }
+
+    /// Runs its program once more, to the end.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Output {
+        Command::new(&self.program).args(arguments).output().unwrap()
+    }
+
+    /// The names of the files in its directory, in order.
+    pub(crate) fn files(&self) -> Vec<String> {
+        let names =
+            std::fs::read_dir(&self.dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.collect();
+        names.sort_unstable();
+        names
     }
 
     pub(crate) fn signal(&self, name: &str) {
