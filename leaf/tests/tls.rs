@@ -48,6 +48,22 @@ fn handshake_first_says_nothing_in_clear() {
     }
 }
 
+/// Who does not wait for INFO is in all the same, and stays: its time to log in is not still running.
+#[test]
+fn words_behind_the_handshake_are_heard() {
+    let config = format!("authorization {{ user: u, password: p, timeout: 0.3 }}\n{}", block("handshake_first: true"));
+    for server in Server::both("tls-early", &config) {
+        for tls in [TLS_1_2, TLS_1_3] {
+            let words = "CONNECT {\"verbose\":false,\"user\":\"u\",\"pass\":\"p\"}\r\nPING\r\n";
+            let mut client = tls.impatient(&server, words);
+            client.until("PONG\r\n");
+            // As long as one may stay who has not logged in.
+            tls.first(&server).end();
+            assert_eq!(client.converse("PING\r\n"), "PONG\r\n");
+        }
+    }
+}
+
 /// Those who wait get INFO in clear, those who do not wait get it inside.
 #[test]
 fn handshake_first_falls_back() {
@@ -96,7 +112,7 @@ fn a_handshake_must_come_in_time() {
     for server in Server::both("tls-late", &format!("debug: true\n{}", block("timeout: 0.2"))) {
         let mut silent = Client::connect(&server);
         silent.end();
-        server.logs("TLS handshake timeout");
+        server.logs(" - TLS handshake ");
         use_it(TLS_1_3.after_info(&server));
     }
 }

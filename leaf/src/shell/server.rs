@@ -341,7 +341,7 @@ impl Server {
             }
             sockets[id.slot()] = Some(socket.clone());
         }
-        let mut reader = Reader { server: self, socket, read, remote };
+        let mut reader = Reader { server: self, socket, read, remote, early: RefCell::default() };
         let setup = reader.server.tls.borrow().clone();
         let done = match setup {
             None => {
@@ -400,6 +400,8 @@ struct Reader {
     socket: Rc<Socket>,
     read: OwnedReadHalf,
     remote: SocketAddr,
+    /// While the handshake lasts: what came with its last bytes.
+    early: RefCell<Option<Vec<u8>>>,
 }
 
 /// What one read came to.
@@ -466,7 +468,11 @@ impl Reader {
         match self.socket.tls.borrow_mut().as_mut() {
             None => server.node.borrow_mut().receive(now, id, bytes),
             Some(tls) => {
-                let mut plain = |plain: &[u8]| server.node.borrow_mut().receive(now, id, plain);
+                let mut early = self.early.borrow_mut();
+                let mut plain = |plain: &[u8]| match &mut *early {
+                    Some(early) => early.extend_from_slice(plain),
+                    None => server.node.borrow_mut().receive(now, id, plain),
+                };
                 failed = match tls.stream.receive(bytes, &mut plain) {
                     Ok(progress) => progress.peer_closed,
                     Err(error) if tls.stream.is_handshaking() => {
@@ -516,6 +522,7 @@ impl Reader {
             CloseReason::TlsHandshake
         })?;
         *self.socket.tls.borrow_mut() = Some(Box::new(Tls { stream, cipher: Vec::new() }));
+        self.early.replace(Some(Vec::new()));
         match tokio::time::timeout(setup.timeout, self.handshake()).await {
             Ok(true) => {}
             Ok(false) => return Err(CloseReason::TlsHandshake),
@@ -529,6 +536,7 @@ impl Reader {
             cipher_suite: tls.stream.cipher_suite().unwrap_or_default(),
             first,
         });
+        let early = self.early.take().unwrap_or_default();
         self.server.with_node(|node, now| {
             if let Some(facts) = facts {
                 node.secured(now, id, facts);
@@ -536,6 +544,8 @@ impl Reader {
             if first {
                 node.greet(now, id);
             }
+            // Only now, so that whoever is refused at once was seen to come by TLS.
+            node.receive(now, id, &early);
         });
         Ok(())
     }
@@ -548,7 +558,7 @@ impl Reader {
         }
     }
 
-    /// Reads until the handshake is done; what came with its last bytes is already handed over.
+    /// Reads until the handshake is done; what came with its last bytes is in `early`.
     async fn handshake(&mut self) -> bool {
         loop {
             match poll_fn(|cx| self.poll(cx)).await {

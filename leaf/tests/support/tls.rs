@@ -96,6 +96,27 @@ impl Tls {
         Client::over(self.on(socket), kept)
     }
 
+    /// TLS from the first byte, with `words` right behind the client's last part of the handshake.
+    pub(crate) fn impatient(&self, server: &Server, words: &str) -> Client {
+        let mut socket = Client::connect(server).into_socket();
+        let kept = socket.try_clone().unwrap();
+        let mut connection = self.begin();
+        connection.writer().write_all(words.as_bytes()).unwrap();
+        let mut last = Vec::new();
+        while connection.is_handshaking() {
+            socket.write_all(&std::mem::take(&mut last)).unwrap();
+            if !connection.wants_write() {
+                connection.read_tls(&mut socket).unwrap();
+                connection.process_new_packets().unwrap();
+            }
+            while connection.wants_write() {
+                connection.write_tls(&mut last).unwrap();
+            }
+        }
+        socket.write_all(&last).unwrap();
+        Client::over(StreamOwned::new(connection, socket), kept)
+    }
+
     /// Whether the server lets this client in. With TLS 1.3 a client learns only later that it is not wanted.
     pub(crate) fn gets_in(&self, server: &Server) -> bool {
         let mut client = Client::connect(server);
