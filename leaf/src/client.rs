@@ -405,6 +405,7 @@ impl Peer for Client {
             CloseReason::AuthenticationViolation => "Authorization Violation",
             CloseReason::AuthenticationTimeout => "Authentication Timeout",
             CloseReason::MaxConnections => "maximum connections exceeded",
+            CloseReason::TlsRateLimit => "Connection throttling is active. Please try again later.",
             CloseReason::MaxAccountConnections => "maximum account active connections exceeded",
             CloseReason::MaxPayload => "Maximum Payload Violation",
             CloseReason::MaxControlLine => "maximum control line exceeded",

@@ -116,6 +116,7 @@ fn load_tls(config: &Config) -> Result<Option<TlsSetup>, String> {
         timeout: tls.timeout,
         rate_limit: tls.connection_rate_limit,
         rate: Cell::new((0, 0)),
+        rejected: Cell::new(0),
     }))
 }
 

@@ -71,6 +71,8 @@ pub struct TlsSetup {
     pub rate_limit: u32,
     /// The second that is being counted, and how many it had.
     pub rate: Cell<(u64, u32)>,
+    /// Turned away since the log last told.
+    pub rejected: Cell<u32>,
 }
 
 impl TlsSetup {
@@ -80,6 +82,19 @@ impl TlsSetup {
         let n = if counted == second { n + 1 } else { 1 };
         self.rate.set((second, n));
         self.rate_limit == 0 || n <= self.rate_limit
+    }
+
+    /// Counts one who was turned away. The log tells how many there were, a line a second at most.
+    fn reject(self: &Rc<Self>) {
+        let before = self.rejected.replace(self.rejected.get() + 1);
+        if before > 0 {
+            return;
+        }
+        let setup = self.clone();
+        spawn_local(async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            warn!("Rejected {} connections due to TLS rate limiting", setup.rejected.take());
+        });
     }
 }
 
@@ -515,7 +530,8 @@ impl Reader {
             return Err(CloseReason::ClientClosed);
         }
         if !setup.admit(self.server.started.elapsed().as_secs()) {
-            return Err(CloseReason::TlsHandshake);
+            setup.reject();
+            return Err(CloseReason::TlsRateLimit);
         }
         let stream = setup.server.accept().map_err(|error| {
             warn!("{} - cid:{} - TLS set-up failed: {error}", self.remote, id.cid());
@@ -564,7 +580,7 @@ impl Reader {
             match poll_fn(|cx| self.poll(cx)).await {
                 Some(Read::Bytes) => {}
                 Some(Read::End) => {
-                    debug!("{} - cid:{} - TLS handshake error: EOF", self.remote, self.socket.id.cid());
+                    error!("{} - cid:{} - TLS handshake error: EOF", self.remote, self.socket.id.cid());
                     return false;
                 }
                 // Said already, or the node wants it closed.
