@@ -6,6 +6,7 @@
 mod support;
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use support::tls::{TLS_1_2, TLS_1_3, Tls, block, certificate, read_certificate};
@@ -118,6 +119,65 @@ fn a_handshake_must_come_in_time() {
 }
 
 #[test]
+fn too_many_handshakes_a_second_are_put_off() {
+    for server in Server::both("tls-rate", &block("connection_rate_limit: 1")) {
+        let mut told = String::new();
+        // The second may change once or twice meanwhile, which lets one more in.
+        let mut waiting: Vec<Client> = (0..10).map(|_| Client::connect(&server)).collect();
+        for client in &mut waiting {
+            told += &client.lines_or_end(2);
+        }
+        let refused = told.matches("-ERR 'Connection throttling is active. Please try again later.'\r\n").count();
+        assert!(refused >= 5, "{told}");
+        server.logs("connections due to TLS rate limiting");
+        support::eventually("there is room again", || {
+            let mut client = Client::connect(&server);
+            client.until("\r\n");
+            client.try_say(b"\x16");
+            !client.lines_or_end(1).contains("throttling")
+        });
+    }
+}
+
+/// Keys are agreed on, and then comes what is no record.
+#[test]
+fn junk_between_records_ends_only_its_sender() {
+    for server in Server::both("tls-junk", &block("")) {
+        let mut good = TLS_1_3.after_info(&server);
+        good.log_in(PLAIN);
+        for tls in [TLS_1_2, TLS_1_3] {
+            let mut bad = tls.after_info(&server);
+            bad.log_in(PLAIN);
+            bad.socket().write_all(b"this is no record\r\n").unwrap();
+            bad.ends();
+        }
+        assert_eq!(good.converse("PING\r\n"), "PONG\r\n");
+    }
+}
+
+/// Those who begin and go no further have a time, and little memory.
+#[test]
+fn half_a_handshake_costs_little() {
+    let server = Server::start("tls-half", &block("timeout: 3"));
+    let mut good = TLS_1_3.after_info(&server);
+    good.log_in(PLAIN);
+    let before = server.resident();
+    let mut half: Vec<Client> = (0..300).map(|_| Client::connect(&server)).collect();
+    for client in &mut half {
+        client.until("\r\n");
+        TLS_1_3.only_hello(client.socket());
+    }
+    assert_eq!(good.converse("PING\r\n"), "PONG\r\n");
+    let grown = server.resident().saturating_sub(before);
+    eprintln!("300 half handshakes: {grown} KiB");
+    assert!(grown < 32 * 1024, "{grown} KiB");
+    for client in &mut half {
+        client.ends();
+    }
+    assert_eq!(good.converse("PING\r\n"), "PONG\r\n");
+}
+
+#[test]
 fn with_verify_only_a_known_certificate_gets_in() {
     for server in Server::both("tls-verify", &block("verify: true")) {
         assert!(Client::connect(&server).until("\r\n").contains("\"tls_verify\":true"));
@@ -144,6 +204,10 @@ fn pattern(seed: usize, bytes: usize) -> Vec<u8> {
     (0..bytes).map(|at| (at / 7 + at % 253 + seed) as u8).collect()
 }
 
+fn message(subject: &str, payload: &[u8]) -> Vec<u8> {
+    [format!("MSG {subject} 1 {}\r\n", payload.len()).as_bytes(), payload, b"\r\n"].concat()
+}
+
 #[test]
 fn eight_mebibytes_go_in_and_come_out() {
     const BYTES: usize = 8 << 20;
@@ -160,10 +224,7 @@ fn eight_mebibytes_go_in_and_come_out() {
                 publisher.say(&format!("PUB big {BYTES}\r\n"));
                 publisher.send(&payload);
                 publisher.say("\r\n");
-                let line = format!("MSG big 1 {BYTES}\r\n");
-                assert_eq!(subscriber.take(line.len()), line.as_bytes());
-                assert!(subscriber.take(BYTES) == payload, "not what was sent");
-                assert_eq!(subscriber.take(2), b"\r\n");
+                assert!(subscriber.message() == message("big", &payload), "not what was sent");
             }
             publisher.converse("PING\r\n");
         }
@@ -189,12 +250,9 @@ fn a_reader_that_pauses_misses_nothing() {
             }
             assert!(publisher.converse("PING\r\n").contains("PONG"));
             for at in 0..COUNT {
-                let line = format!("MSG s 1 {BYTES}\r\n");
-                assert_eq!(slow.take(line.len()), line.as_bytes(), "message {at}");
-                assert!(slow.take(BYTES) == pattern(at, BYTES), "message {at}");
-                assert_eq!(slow.take(2), b"\r\n");
+                assert!(slow.message() == message("s", &pattern(at, BYTES)), "message {at}");
             }
-            assert_eq!(slow.converse("PING\r\n"), "PONG\r\n");
+            assert!(slow.converse("PING\r\n").ends_with("PONG\r\n"));
         }
     }
 }
@@ -202,7 +260,7 @@ fn a_reader_that_pauses_misses_nothing() {
 /// A socket that gives every byte a segment of its own.
 struct Dribble(std::net::TcpStream);
 
-impl std::io::Write for Dribble {
+impl Write for Dribble {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0.write(&bytes[..1])
     }

@@ -280,6 +280,30 @@ impl Client {
         self.hear(what, |text, _| text.contains(what))
     }
 
+    /// The next message as it came, whatever PING comes before it.
+    pub(crate) fn message(&mut self) -> Vec<u8> {
+        loop {
+            let mut line = self.take(1);
+            while !line.ends_with(b"\r\n") {
+                line.extend(self.take(1));
+            }
+            if line == b"PING\r\n" {
+                continue;
+            }
+            let text = String::from_utf8_lossy(&line);
+            let size = text.trim_end().rsplit(' ').next().and_then(|size| size.parse::<usize>().ok());
+            let Some(size) = size.filter(|_| text.starts_with("MSG ")) else { panic!("no message: {text:?}") };
+            line.extend(self.take(size + 2));
+            return line;
+        }
+    }
+
+    /// Reads to the end, whatever it is.
+    pub(crate) fn ends(&mut self) {
+        let error = std::io::copy(&mut self.stream, &mut std::io::sink()).err();
+        assert!(error.as_ref().is_none_or(|error| error.kind() != ErrorKind::WouldBlock), "it goes on");
+    }
+
     /// So many lines, or fewer if it ends.
     pub(crate) fn lines_or_end(&mut self, count: usize) -> String {
         self.hear("lines", |text, end| end || text.matches('\n').count() >= count)

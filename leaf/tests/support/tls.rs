@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read, Write};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -115,6 +116,11 @@ impl Tls {
         }
         socket.write_all(&last).unwrap();
         Client::over(StreamOwned::new(connection, socket), kept)
+    }
+
+    /// The first message of a handshake, and no more.
+    pub(crate) fn only_hello(&self, mut socket: &TcpStream) {
+        self.begin().write_tls(&mut socket).unwrap();
     }
 
     /// Whether the server lets this client in. With TLS 1.3 a client learns only later that it is not wanted.
