@@ -171,7 +171,7 @@ impl Node {
             self.let_go();
         }
         self.commands.push_back(Command::Close { conn: id, farewell: std::mem::take(&mut conn.out) });
-        if self.conns.capacity() > 1024 && self.conns.len() < self.conns.capacity() / 4 {
+        if self.thrift.is_due(self.conns.len(), self.conns.capacity(), 1024) {
             self.conns.shrink_to_fit();
         }
     }

@@ -15,6 +15,7 @@ mod peer;
 mod publish;
 mod reload;
 mod subs;
+mod thrift;
 
 use foldhash::fast::FixedState;
 use slab::Slab;
@@ -37,6 +38,7 @@ pub use outq::{OutQueue, Pool};
 pub use peer::{About, Action, Core, Cx, Kind, Out, Peer, Pulse, Step};
 use subs::Subs;
 pub use subs::{Sid, Sub};
+use thrift::Thrift;
 
 /// Nanoseconds since the node was made.
 pub type Nanos = u64;
@@ -230,6 +232,7 @@ pub struct Node {
     pub(crate) config_loaded: Nanos,
     hasher: FixedState,
     pool: Pool,
+    thrift: Thrift,
     draw: Draw,
     now: Nanos,
     next_cid: u64,
@@ -270,6 +273,7 @@ impl Node {
             config_loaded: 0,
             hasher,
             pool: Pool::default(),
+            thrift: Thrift::default(),
             draw: Draw::new(seed),
             now: 0,
             next_cid: 1,
