@@ -10,7 +10,7 @@ use crate::auth::directory::{Connection, Identity};
 use crate::auth::nkey;
 use crate::auth::permissions::{Session, SubscribeDecision};
 use crate::message::Message;
-use crate::node::{About, Action, CloseReason, Cx, Kind, Out, Peer, Step, Sub};
+use crate::node::{About, Action, CloseReason, Cx, Kind, Out, Peer, SUBSCRIPTION_BYTES_PER_CONNECTION_MAX, Step, Sub};
 use crate::subject;
 use crate::wire::{Bounds, Connect, Info, Op, ParseError, Parsed, encode, parse};
 
@@ -188,7 +188,8 @@ impl Client {
             return Action::None;
         }
         let account_left = cx.this.account.map_or(0, |id| cx.accounts.get(id).subscriptions_left());
-        if cx.this.subs >= cx.facts.subs_max || account_left == 0 {
+        let full = cx.this.subs >= cx.facts.subs_max || cx.this.subs_bytes >= SUBSCRIPTION_BYTES_PER_CONNECTION_MAX;
+        if full || account_left == 0 {
             self.err(cx, "maximum subscriptions exceeded");
             return Action::None;
         }
@@ -316,12 +317,7 @@ impl Peer for Client {
     fn logged_in(&mut self, cx: &mut Cx<'_>, identity: Rc<Identity>) {
         let connected = self.phase != Phase::Deciding { connected: false };
         self.phase = Phase::In;
-        self.bounds = cx
-            .this
-            .account
-            .and_then(|id| cx.accounts.get(id).limits.max_payload)
-            .map(|max| Bounds { payload_bytes: max.min(cx.facts.bounds.payload_bytes), ..cx.facts.bounds });
-        self.permissions_changed(identity);
+        self.rules_changed(cx, identity);
         if connected {
             self.ok(cx);
         }
@@ -371,8 +367,13 @@ impl Peer for Client {
         self.identity.clone()
     }
 
-    fn permissions_changed(&mut self, identity: Rc<Identity>) {
-        self.permissions = identity.permissions.as_ref().map(|p| Box::new(Session::new(p.clone())));
+    fn rules_changed(&mut self, cx: &mut Cx<'_>, identity: Rc<Identity>) {
+        self.bounds = cx
+            .this
+            .account
+            .and_then(|id| cx.accounts.get(id).limits.max_payload)
+            .map(|max| Bounds { payload_bytes: max.min(cx.facts.bounds.payload_bytes), ..cx.facts.bounds });
+        self.permissions = identity.permissions.as_ref().map(|p| Box::new(Session::new(p.clone(), &cx.facts.hasher)));
         self.identity = Some(identity);
     }
 
@@ -399,6 +400,7 @@ impl Peer for Client {
             CloseReason::AuthenticationViolation => "Authorization Violation",
             CloseReason::AuthenticationTimeout => "Authentication Timeout",
             CloseReason::MaxConnections => "maximum connections exceeded",
+            CloseReason::TlsRateLimit => "Connection throttling is active. Please try again later.",
             CloseReason::MaxAccountConnections => "maximum account active connections exceeded",
             CloseReason::MaxPayload => "Maximum Payload Violation",
             CloseReason::MaxControlLine => "maximum control line exceeded",

@@ -6,7 +6,7 @@
 mod support;
 
 use std::process::Command;
-use support::{Client, Server};
+use support::{Client, Server, without_info};
 
 const ROOT: &str = r#"CONNECT {"verbose":false,"user":"root","pass":"p"}"#;
 const LIMITED: &str = r#"CONNECT {"verbose":false,"user":"a","pass":"b"}"#;
@@ -118,25 +118,6 @@ fn answers_as_nats_server_does() {
         }
     }
     assert!(differ.is_empty(), "{} of {count} differ:\n{}", differ.len(), differ.join("\n"));
-}
-
-fn without_info(text: &str) -> String {
-    text.split_inclusive('\n').filter(|line| !line.starts_with("INFO ")).collect()
-}
-
-#[test]
-fn reload_ends_only_who_may_no_longer_be_here() {
-    let users = |list: &str| format!("authorization {{ users: [ {list} ] }}");
-    let server = Server::start("reload", &users("{ user: root, password: p }, { user: a, password: b }"));
-    let mut root = Client::connect(&server);
-    let mut other = Client::connect(&server);
-    root.converse(&format!("{ROOT}\r\nSUB x 1\r\nPING\r\n"));
-    other.converse(&format!("{LIMITED}\r\nPING\r\n"));
-    server.reload(&users("{ user: root, password: p }"));
-    other.end();
-    assert_eq!(root.converse("PUB x 1\r\ny\r\nPING\r\n"), "MSG x 1 1\r\ny\r\nPONG\r\n");
-    let refused = Client::connect(&server).converse(&format!("{LIMITED}\r\nPING\r\n"));
-    assert!(refused.contains("-ERR 'Authorization Violation'"), "{refused}");
 }
 
 #[test]

@@ -103,8 +103,6 @@ pub struct Identity {
     pub permissions: Option<Rc<Compiled>>,
     /// How it may connect; empty for any way.
     pub connections: Vec<Connection>,
-    /// Name of the account: indices change when a configuration is read again.
-    account_name: Rc<str>,
     proof: Proof,
 }
 
@@ -154,7 +152,6 @@ pub struct Directory {
     nkeys: BTreeMap<String, (PublicKey, Member)>,
     token: Option<Member>,
     no_auth_user: Option<String>,
-    global_name: Rc<str>,
 }
 
 /// A user: as one who proved it, and as one who need not.
@@ -166,16 +163,15 @@ struct Member {
 }
 
 impl Directory {
-    /// Gathers the users of `config`; `seed` is for the hash tables of their sessions.
+    /// Gathers the users of `config`.
     ///
     /// # Errors
     /// A text for the operator, when a key is none or not of a user, a user is there twice, or
     /// something names what does not exist. The configuration's reader finds most of it earlier,
     /// with a place.
-    pub fn build(config: &Config, seed: u64) -> Result<Self, String> {
-        let accounts: Vec<Rc<str>> = config.accounts.iter().map(|account| account.name.as_str().into()).collect();
+    pub fn build(config: &Config) -> Result<Self, String> {
         let auth = &config.auth;
-        let builder = Builder { accounts: &accounts, no_auth_user: auth.no_auth_user.as_deref(), seed };
+        let builder = Builder { accounts: config.accounts.len(), no_auth_user: auth.no_auth_user.as_deref() };
 
         let mut users = BTreeMap::new();
         for user in &auth.users {
@@ -212,8 +208,7 @@ impl Directory {
             Some(token) => Some(builder.member(HIDDEN, GLOBAL, None, &[], Proof::Token(token.clone()))?),
             None => None,
         };
-        let global_name = accounts.get(GLOBAL).cloned().ok_or("there is no account")?;
-        Ok(Self { users, nkeys, token, no_auth_user: auth.no_auth_user.clone(), global_name })
+        Ok(Self { users, nkeys, token, no_auth_user: auth.no_auth_user.clone() })
     }
 
     /// Whether nobody must say who it is: there are no users and there is no token.
@@ -250,14 +245,14 @@ impl Directory {
         }
     }
 
-    /// Who somebody is after a reload: the same user, with new permissions. `None` when it must go,
-    /// because the user, its password or key, its account or its way to connect changed.
+    /// Who somebody is after a reload: the same user, with new permissions and maybe in another account. `None` when
+    /// it must go, because the user, its password or key or its way to connect changed.
     ///
     /// A password counts as changed when its text did, even if it is a new hash of the same one.
     pub fn still_valid(&self, identity: &Identity, connection: Connection) -> Option<Rc<Identity>> {
         let now = self.successor(identity)?;
         let same = now.proof == identity.proof || now.proof == Proof::Nothing;
-        (same && now.account_name == identity.account_name && now.may_connect(connection)).then_some(now)
+        (same && now.may_connect(connection)).then_some(now)
     }
 
     fn successor(&self, identity: &Identity) -> Option<Rc<Identity>> {
@@ -282,7 +277,6 @@ impl Directory {
             account: GLOBAL,
             permissions: None,
             connections: Vec::new(),
-            account_name: self.global_name.clone(),
             proof: Proof::Nothing,
         })
     }
@@ -356,9 +350,9 @@ fn user_key(text: &str) -> Result<PublicKey, String> {
 
 /// What all users of a configuration have in common.
 struct Builder<'a> {
-    accounts: &'a [Rc<str>],
+    /// How many there are.
+    accounts: usize,
     no_auth_user: Option<&'a str>,
-    seed: u64,
 }
 
 impl Builder<'_> {
@@ -370,18 +364,18 @@ impl Builder<'_> {
         connection_types: &[String],
         proof: Proof,
     ) -> Result<Member, String> {
-        let account_name =
-            self.accounts.get(account).cloned().ok_or_else(|| format!("user {name:?} has no account"))?;
+        if account >= self.accounts {
+            return Err(format!("user {name:?} has no account"));
+        }
         let parse = |text: &String| Connection::parse(text).ok_or_else(|| format!("unknown connection type {text:?}"));
         let connections: Vec<Connection> = connection_types.iter().map(parse).collect::<Result<_, _>>()?;
-        let permissions = permissions.map(|permissions| Rc::new(Compiled::new(permissions, self.seed)));
+        let permissions = permissions.map(|permissions| Rc::new(Compiled::new(permissions)));
         let identity = |proof| {
             Rc::new(Identity {
                 name: name.to_owned(),
                 account,
                 permissions: permissions.clone(),
                 connections: connections.clone(),
-                account_name: account_name.clone(),
                 proof,
             })
         };
@@ -394,8 +388,7 @@ impl Builder<'_> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::config::{Account, Auth, Limits, Log, NkeyUser, Rules, User};
-    use std::time::Duration;
+    use crate::config::{Account, Auth, NkeyUser, Rules, User};
 
     const KEY: &str = "UAB2CB576PHBBPQ5ODORRZ2LYCMWPZGWGCN2KDK7DXOIMZASKUY3RLKK";
     const NONCE: &str = "WmG1voBxSK6Lo68";
@@ -404,57 +397,7 @@ mod tests {
 
     fn config(auth: Auth, accounts: &[&str]) -> Config {
         let account = |name: &&str| Account { name: (*name).to_owned(), ..Account::default() };
-        Config {
-            file: None,
-            digest: String::new(),
-            server_name: String::new(),
-            tags: vec![],
-            metadata: BTreeMap::new(),
-            host: None,
-            port: None,
-            client_advertise: None,
-            monitor: None,
-            http_base_path: String::new(),
-            limits: Limits {
-                max_connections: 0,
-                max_subscriptions: 0,
-                max_subscription_tokens: 0,
-                max_control_line: 0,
-                max_payload: None,
-                max_pending: 0,
-                max_closed_clients: 0,
-                ping_interval: Duration::ZERO,
-                ping_max: 0,
-                write_deadline: Duration::ZERO,
-                no_fast_producer_stall: false,
-                no_headers: false,
-                no_interest_cache: false,
-            },
-            log: Log {
-                debug: false,
-                trace: false,
-                trace_verbose: false,
-                trace_headers: false,
-                max_traced_msg_len: 0,
-                time: false,
-                utc: false,
-                file: None,
-                size_limit: 0,
-                max_num: 0,
-                json: false,
-            },
-            pid_file: None,
-            ports_file_dir: None,
-            store_dir: "".into(),
-            lame_duck_duration: Duration::ZERO,
-            lame_duck_grace_period: Duration::ZERO,
-            tls: None,
-            allow_non_tls: false,
-            auth,
-            accounts: accounts.iter().map(account).collect(),
-            system_account: None,
-            warnings: vec![],
-        }
+        Config { auth, accounts: accounts.iter().map(account).collect(), ..Config::default() }
     }
 
     fn user(name: &str, password: &str, account: usize) -> User {
@@ -472,7 +415,7 @@ mod tests {
     }
 
     fn directory(auth: Auth) -> Directory {
-        Directory::build(&config(auth, &["$G", "A"]), 7).unwrap()
+        Directory::build(&config(auth, &["$G", "A"])).unwrap()
     }
 
     /// S1 of the capture.
@@ -600,7 +543,7 @@ mod tests {
 
     #[test]
     fn wrong_configurations() {
-        let build = |auth| Directory::build(&config(auth, &["$G", "A"]), 7).err();
+        let build = |auth| Directory::build(&config(auth, &["$G", "A"])).err();
         let error = |auth| build(auth).unwrap();
         let key = |text: &str| Auth { nkeys: vec![NkeyUser { nkey: text.into(), ..nkey(0) }], ..Auth::default() };
         assert!(error(key(&KEY.replace("CB5", "CB6"))).contains("checksum"));
@@ -618,7 +561,7 @@ mod tests {
         let before = directory(s1());
         let alice = granted(&before, &login("alice", "secret"));
         let still = |auth: Auth, accounts: &[&str]| {
-            Directory::build(&config(auth, accounts), 7).unwrap().still_valid(&alice, Connection::Standard)
+            Directory::build(&config(auth, accounts)).unwrap().still_valid(&alice, Connection::Standard)
         };
         let with = |user: User| Auth { users: vec![user], ..Auth::default() };
 
@@ -627,8 +570,7 @@ mod tests {
         assert!(still(with(changed), &["$G"]).unwrap().permissions.is_some());
         assert!(still(with(user("alice", "other", 0)), &["$G"]).is_none());
         assert!(still(with(user("alicia", "secret", 0)), &["$G"]).is_none());
-        assert!(still(with(user("alice", "secret", 1)), &["$G", "A"]).is_none());
-        assert_eq!(still(with(user("alice", "secret", 1)), &["new", "$G"]).unwrap().account, 1, "accounts have names");
+        assert_eq!(still(with(user("alice", "secret", 1)), &["$G", "A"]).unwrap().account, 1);
         assert_eq!(still(Auth::default(), &["$G"]).unwrap().name, "alice");
     }
 

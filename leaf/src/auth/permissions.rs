@@ -41,16 +41,14 @@ pub struct Compiled {
     subscribe_allow: Option<Entries>,
     subscribe_deny: Entries,
     responses: Option<Responses>,
-    /// Keeps strangers from choosing subjects that collide.
-    seed: u64,
 }
 
 impl Compiled {
-    /// Compiles a user's permissions; `seed` is for the hash tables of its sessions.
+    /// Compiles a user's permissions.
     ///
     /// With `allow_responses` and no list of what may be published, only replies may be: that is
     /// nats-server's rule.
-    pub fn new(permissions: &Permissions, seed: u64) -> Self {
+    pub fn new(permissions: &Permissions) -> Self {
         let Permissions { publish, subscribe, responses } = permissions;
         let replies_only = responses.is_some().then(Patterns::default);
         Self {
@@ -59,7 +57,6 @@ impl Compiled {
             subscribe_allow: subscribe.allow.as_deref().map(Entries::new),
             subscribe_deny: Entries::new(&subscribe.deny),
             responses: *responses,
-            seed,
         }
     }
 
@@ -117,10 +114,10 @@ struct Reply {
 }
 
 impl Session {
-    /// A session without history.
-    pub fn new(rules: Rc<Compiled>) -> Self {
-        let hasher = || FixedState::with_seed(rules.seed);
-        Self { decisions: Table::with_hasher(hasher()), replies: Table::with_hasher(hasher()), rules }
+    /// A session without history. Subjects are a stranger's: he must not know the seed of `hasher`.
+    pub fn new(rules: Rc<Compiled>, hasher: &FixedState) -> Self {
+        let (decisions, replies) = (Table::with_hasher(hasher.clone()), Table::with_hasher(hasher.clone()));
+        Self { rules, decisions, replies }
     }
 
     /// The permissions behind it.
@@ -340,7 +337,7 @@ mod tests {
     }
 
     fn session(publish: Rules, subscribe: Rules, responses: Option<Responses>) -> Session {
-        Session::new(Rc::new(Compiled::new(&Permissions { publish, subscribe, responses }, 7)))
+        Session::new(Rc::new(Compiled::new(&Permissions { publish, subscribe, responses })), &FixedState::default())
     }
 
     fn subscriber(allow: Option<&[&str]>, deny: &[&str]) -> Session {
@@ -552,7 +549,7 @@ mod tests {
         user.note_reply(b"r", 0);
         assert!(user.may_publish(b"ok.a", 0));
         let stricter = Permissions { publish: rules(Some(&["new"]), &[]), ..Permissions::default() };
-        user.replace_rules(Rc::new(Compiled::new(&stricter, 7)));
+        user.replace_rules(Rc::new(Compiled::new(&stricter)));
         assert!(!user.may_publish(b"ok.a", 0));
         assert!(!user.may_publish(b"r", 0));
         assert!(user.may_publish(b"new", 0));

@@ -141,6 +141,7 @@ pub enum CloseReason {
     AuthenticationTimeout,
     AuthenticationViolation,
     TlsHandshake,
+    TlsRateLimit,
     SlowConsumerPending,
     SlowConsumerDeadline,
     WriteError,
@@ -177,7 +178,8 @@ impl CloseReason {
             Self::UnknownOperation | Self::MalformedOperation => "Protocol Violation",
             Self::BadClientProtocol => "Bad Client Protocol Version",
             Self::MaxAccountConnections => "Maximum Account Connections Exceeded",
-            Self::MaxConnections => "Maximum Connections Exceeded",
+            // nats-server has no word of its own for the second.
+            Self::MaxConnections | Self::TlsRateLimit => "Maximum Connections Exceeded",
             Self::MaxPayload => "Maximum Message Payload Exceeded",
             Self::MaxControlLine => "Maximum Control Line Exceeded",
             Self::ServerShutdown => "Server Shutdown",

@@ -6,7 +6,7 @@ use tracing::{debug, error, info};
 
 use super::conn::{Conn, Timer, Timers};
 use super::{Arrival, CloseReason, Command, ConnId, Core, Nanos, Node, OutQueue, Peer, Pulse, SECOND, Sid, Stats, Sub};
-use super::{Kind, TlsFacts, nanos};
+use super::{Kind, TlsFacts, nanos, subscription_bytes};
 use crate::account::AccountId;
 use crate::auth::directory::{Decision, Identity, Offered};
 use crate::interest::SubId;
@@ -64,6 +64,7 @@ impl Node {
             start: now,
             account: None,
             subs: 0,
+            subs_bytes: 0,
             stats: Stats::default(),
             pulse: Pulse::default(),
         };
@@ -170,7 +171,7 @@ impl Node {
             self.let_go();
         }
         self.commands.push_back(Command::Close { conn: id, farewell: std::mem::take(&mut conn.out) });
-        if self.conns.capacity() > 1024 && self.conns.len() < self.conns.capacity() / 4 {
+        if self.thrift.is_due(self.conns.len(), self.conns.capacity(), 1024) {
             self.conns.shrink_to_fit();
         }
     }
@@ -253,6 +254,7 @@ impl Node {
         let hash = |id: &SubId| subs.get(*id).map_or(0, |sub| hasher.hash_one(sub.sid.as_bytes()));
         conn.subs.insert_unique(hash(&id), id, hash);
         conn.core.subs = conn.subs.len();
+        conn.core.subs_bytes += subscription_bytes(subject, queue, sid);
     }
 
     /// The subscription a connection calls `sid`.
@@ -283,6 +285,8 @@ impl Node {
         let Some(conn) = self.conns.get_mut(sub.conn as usize) else { return };
         if let Ok(entry) = conn.subs.find_entry(hash, |have| *have == id) {
             entry.remove();
+            let bytes = subscription_bytes(&sub.subject, sub.queue.as_deref(), sub.sid.as_bytes());
+            conn.core.subs_bytes = conn.core.subs_bytes.saturating_sub(bytes);
         }
         conn.core.subs = conn.subs.len();
     }

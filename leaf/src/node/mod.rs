@@ -15,7 +15,9 @@ mod peer;
 mod publish;
 mod reload;
 mod subs;
+mod thrift;
 
+use foldhash::fast::FixedState;
 use slab::Slab;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -25,6 +27,7 @@ use crate::account::{Accounts, Volume};
 use crate::auth::directory::Directory;
 use crate::config::{self, Config, Secret};
 use crate::interest::SubId;
+use crate::subject;
 use crate::wire::{Bounds, Info, Missing};
 pub(crate) use conn::Conn;
 use conn::Timer;
@@ -35,6 +38,7 @@ pub use outq::{OutQueue, Pool};
 pub use peer::{About, Action, Core, Cx, Kind, Out, Peer, Pulse, Step};
 use subs::Subs;
 pub use subs::{Sid, Sub};
+use thrift::Thrift;
 
 /// Nanoseconds since the node was made.
 pub type Nanos = u64;
@@ -45,6 +49,13 @@ pub const SECOND: Nanos = 1_000_000_000;
 /// Subscriptions of one connection when `max_subscriptions` leaves them open. nats-server has no such
 /// bound; here a hostile client meets one.
 pub const SUBSCRIPTIONS_PER_CONNECTION_MAX: usize = 1_000_000;
+/// What the subscriptions of one connection may take, by [`subscription_bytes`]. A subject of four kilobytes that has
+/// a wildcard takes a node of the trie for each of its two thousand tokens.
+pub const SUBSCRIPTION_BYTES_PER_CONNECTION_MAX: usize = 512 << 20;
+/// A subscription without its names, bytes.
+const SUBSCRIPTION_BYTES: usize = 256;
+/// A token of a subject with wildcards, bytes.
+const TOKEN_BYTES: usize = 192;
 /// A receiver with more than this waiting holds its producers back a little, bytes.
 const LAG_BYTES_MAX: usize = 256 * 1024;
 /// What must be written within a write deadline, bytes (or all that waits, if less).
@@ -88,10 +99,12 @@ pub struct Facts {
     pub trace_bytes_max: usize,
     /// Time for CONNECT to come.
     pub login_within: Nanos,
+    /// For tables whose keys strangers choose; seeded once for the whole node.
+    pub hasher: FixedState,
 }
 
 impl Facts {
-    fn new(config: &Config, identity: &Identity) -> Self {
+    fn new(config: &Config, identity: &Identity, hasher: FixedState) -> Self {
         let limits = config.limits.clone();
         let payload = limits.max_payload.unwrap_or(i32::MAX as usize);
         let name = if config.server_name.is_empty() { &identity.server_id } else { &config.server_name };
@@ -129,8 +142,15 @@ impl Facts {
             trace_bytes_max: config.log.max_traced_msg_len,
             login_within: nanos(login),
             limits,
+            hasher,
         }
     }
+}
+
+/// About how much memory a subscription takes, bytes.
+pub(crate) fn subscription_bytes(subject: &[u8], queue: Option<&[u8]>, sid: &[u8]) -> usize {
+    let tokens = if subject::has_wildcard(subject) { subject::token_count(subject) } else { 0 };
+    SUBSCRIPTION_BYTES + subject.len() + queue.map_or(0, <[u8]>::len) + sid.len() + tokens * TOKEN_BYTES
 }
 
 /// A configured duration on the node's clock; what does not fit is for ever.
@@ -210,8 +230,9 @@ pub struct Node {
     pub(crate) tally: Tally,
     pub(crate) closed: VecDeque<ClosedConn>,
     pub(crate) config_loaded: Nanos,
-    hasher: foldhash::fast::FixedState,
+    hasher: FixedState,
     pool: Pool,
+    thrift: Thrift,
     draw: Draw,
     now: Nanos,
     next_cid: u64,
@@ -235,9 +256,10 @@ impl Node {
     /// # Errors
     /// When the configuration holds something only found out by building it; the text names it.
     pub fn new(config: Config, identity: Identity, seed: u64) -> Result<Self, String> {
-        let directory = Directory::build(&config, seed)?;
+        let hasher = FixedState::with_seed(seed);
+        let directory = Directory::build(&config)?;
         let accounts = Accounts::new(&config, seed)?;
-        let facts = Facts::new(&config, &identity);
+        let facts = Facts::new(&config, &identity, hasher.clone());
         Ok(Self {
             facts,
             directory,
@@ -249,8 +271,9 @@ impl Node {
             tally: Tally::default(),
             closed: VecDeque::new(),
             config_loaded: 0,
-            hasher: foldhash::fast::FixedState::with_seed(seed),
+            hasher,
             pool: Pool::default(),
+            thrift: Thrift::default(),
             draw: Draw::new(seed),
             now: 0,
             next_cid: 1,
@@ -329,8 +352,17 @@ impl Node {
             return;
         }
         self.consume(id, bytes);
+        self.bound_answers(id);
         self.hold_back(id);
         self.settle();
+    }
+
+    /// Who asks and reads no answers has no more room than who subscribes and reads no messages.
+    fn bound_answers(&mut self, id: ConnId) {
+        let max = self.facts.limits.max_pending;
+        if self.find(id).is_some_and(|conn| conn.out.pending() > max) {
+            self.close(id, CloseReason::SlowConsumerPending);
+        }
     }
 
     /// Feeds `input` to a connection's peer, operation by operation.

@@ -65,9 +65,9 @@ pub trait Peer {
     /// Who logged in.
     fn identity(&self) -> Option<Rc<Identity>>;
 
-    /// The permissions of its user were read again. Each subscription is then asked
+    /// Permissions and limits of its user were read again. Each subscription is then asked
     /// [`Self::may_keep`].
-    fn permissions_changed(&mut self, identity: Rc<Identity>);
+    fn rules_changed(&mut self, cx: &mut Cx<'_>, identity: Rc<Identity>);
 
     /// Whether a subscription is still allowed: `None` if not (the peer says so to the other side),
     /// else whether deliveries are filtered.
@@ -134,6 +134,8 @@ pub struct Core {
     pub account: Option<AccountId>,
     /// Subscriptions it has.
     pub subs: usize,
+    /// What they take, about, in bytes; see [`super::subscription_bytes`].
+    pub subs_bytes: usize,
     /// The counters.
     pub stats: Stats,
     /// Liveness.

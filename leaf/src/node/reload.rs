@@ -1,6 +1,6 @@
 //! A changed configuration takes effect; nobody is disconnected who need not be.
 
-use tracing::{debug, info};
+use tracing::debug;
 
 use super::{CloseReason, ConnId, Cx, Facts, Nanos, Node, Out};
 use crate::auth::directory::Directory;
@@ -18,9 +18,9 @@ impl Node {
         if let Some(field) = fixed_field(&self.config, &config) {
             return Err(format!("config reload not supported for {field}"));
         }
-        let directory = Directory::build(&config, self.draw.next())?;
+        let directory = Directory::build(&config)?;
         self.accounts.configure(&config)?;
-        let mut facts = Facts::new(&config, &self.identity);
+        let mut facts = Facts::new(&config, &self.identity, self.hasher.clone());
         facts.info.lame_duck = self.facts.info.lame_duck;
         let changed = facts.info.line() != self.facts.info.line();
         self.facts = facts;
@@ -33,7 +33,6 @@ impl Node {
             self.announce();
         }
         self.settle();
-        info!("Reloaded server configuration ({})", self.config.digest);
         Ok(())
     }
 
@@ -46,10 +45,12 @@ impl Node {
             let Some(identity) = conn.peer.identity() else { continue };
             match self.directory.still_valid(&identity, conn.peer.connection()) {
                 Some(new) if self.accounts.configured(new.account) == account => {
-                    self.with_peer(id.slot, |peer, _| peer.permissions_changed(new));
+                    self.with_peer(id.slot, |peer, cx| peer.rules_changed(cx, new));
                     self.check_subs(id.slot);
                 }
-                _ => {
+                // Nothing to complain of: it finds its new account when it comes again.
+                Some(_) => self.close(id, CloseReason::ClientClosed),
+                None => {
                     debug!("{} - cid:{} - no longer allowed after a reload", conn.core.remote, id.cid);
                     self.close(id, CloseReason::AuthenticationViolation);
                 }
@@ -102,11 +103,11 @@ fn fixed_field(old: &Config, new: &Config) -> Option<&'static str> {
         ("Host", old.host != new.host),
         ("Port", new.port.is_some_and(|port| Some(port) != old.port)),
         ("ServerName", old.server_name != new.server_name),
+        ("HTTPBasePath", old.http_base_path != new.http_base_path),
         ("HTTPPort", old.monitor != new.monitor),
         ("StoreDir", old.store_dir != new.store_dir),
         ("SystemAccount", old.system_account != new.system_account),
         ("AllowNonTLS", old.allow_non_tls != new.allow_non_tls),
-        ("TLSConfig", old.tls.is_some() != new.tls.is_some()),
         ("NoHeaderSupport", old.limits.no_headers != new.limits.no_headers),
         ("NoSublistCache", old.limits.no_interest_cache != new.limits.no_interest_cache),
         ("MaxClosedClients", old.limits.max_closed_clients != new.limits.max_closed_clients),

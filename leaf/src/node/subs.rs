@@ -3,6 +3,7 @@
 use heapless::Vec as Inline;
 use slab::Slab;
 
+use super::thrift::Thrift;
 use crate::account::AccountId;
 use crate::interest::{Place, SubId};
 
@@ -57,6 +58,7 @@ impl Sid {
 pub(crate) struct Subs {
     /// Boxed, so that a hole costs a word.
     slab: Slab<Box<Sub>>,
+    thrift: Thrift,
 }
 
 impl Subs {
@@ -83,7 +85,7 @@ impl Subs {
 
     pub(crate) fn remove(&mut self, id: SubId) -> Option<Box<Sub>> {
         let sub = self.slab.try_remove(id as usize);
-        if self.slab.capacity() > 4096 && self.slab.len() < self.slab.capacity() / 4 {
+        if self.thrift.is_due(self.slab.len(), self.slab.capacity(), 4096) {
             self.slab.shrink_to_fit();
         }
         sub

@@ -50,18 +50,28 @@ impl Handle {
         LogLayer { shared: self.shared.clone() }
     }
 
-    /// Takes over level, form and place, as a reload does. On an error, a file that cannot be written, all stays as it
-    /// was.
-    pub fn reconfigure(&self, log: &Log) -> Result<(), String> {
+    /// Opens what a changed configuration asks for, and changes nothing yet. The error names the file that cannot be
+    /// written.
+    pub fn prepare(&self, log: &Log) -> Result<Change, String> {
+        let moved = self.shared.lock().output.path() != log.file.as_deref();
+        let output = if moved { Some(Output::open(log)?) } else { None };
+        Ok(Change { log: log.clone(), output })
+    }
+
+    /// Takes over level, form and place, as a reload does.
+    pub fn adopt(&self, change: Change) {
+        let Change { log, output } = change;
         {
             let mut writer = self.shared.lock();
-            writer.output.change(log)?;
-            writer.format = Format::new(log);
+            match output {
+                Some(output) => writer.output = output,
+                None => writer.output.limit(&log),
+            }
+            writer.format = Format::new(&log);
         }
-        self.shared.switches.store(switches(log), Ordering::Relaxed);
+        self.shared.switches.store(switches(&log), Ordering::Relaxed);
         // Every place that logs remembers whether it is wanted.
         callsite::rebuild_interest_cache();
-        Ok(())
     }
 
     /// Opens the file again under its name (SIGUSR1), after something moved it away. The log says what came of it; if
@@ -77,6 +87,14 @@ impl Handle {
             Some(Err(error)) => tracing::error!("{error}"),
         }
     }
+}
+
+/// A log that is ready to take over from the present one.
+#[derive(Debug)]
+pub struct Change {
+    log: Log,
+    /// Open; `None` when the lines go on to the same place.
+    output: Option<Output>,
 }
 
 /// What the layer and the handles work on.
@@ -195,12 +213,17 @@ impl Output {
         file.map(Self::File).map_err(|error| cannot_open(path, &error))
     }
 
-    fn change(&mut self, log: &Log) -> Result<(), String> {
+    fn path(&self) -> Option<&Path> {
         match self {
-            Self::File(file) if log.file.as_deref() == Some(file.path()) => file.limit(log.size_limit, log.max_num),
-            _ => *self = Self::open(log)?,
+            Self::Stderr => None,
+            Self::File(file) => Some(file.path()),
         }
-        Ok(())
+    }
+
+    fn limit(&mut self, log: &Log) {
+        if let Self::File(file) = self {
+            file.limit(log.size_limit, log.max_num);
+        }
     }
 }
 
@@ -225,19 +248,7 @@ mod tests {
         let directory = env::temp_dir().join(format!("petiole-log-{}-{name}", std::process::id()));
         fs::remove_dir_all(&directory).ok();
         fs::create_dir_all(&directory).unwrap();
-        let log = Log {
-            debug: false,
-            trace: false,
-            trace_verbose: false,
-            trace_headers: false,
-            max_traced_msg_len: 0,
-            time: false,
-            utc: false,
-            file: Some(directory.join("log")),
-            size_limit: 0,
-            max_num: 0,
-            json: false,
-        };
+        let log = Log { time: false, file: Some(directory.join("log")), ..Log::default() };
         (directory, log)
     }
 
@@ -279,12 +290,12 @@ mod tests {
         logging(&handle, || {
             let on = || (enabled!(Level::INFO), enabled!(Level::DEBUG), enabled!(Level::TRACE));
             assert_eq!(on(), (true, false, false));
-            handle.reconfigure(&Log { trace: true, ..log.clone() }).unwrap();
+            handle.adopt(handle.prepare(&Log { trace: true, ..log.clone() }).unwrap());
             assert_eq!(on(), (true, false, true));
-            handle.reconfigure(&Log { debug: true, ..log.clone() }).unwrap();
+            handle.adopt(handle.prepare(&Log { debug: true, ..log.clone() }).unwrap());
             assert_eq!(on(), (true, true, false));
             log_everything();
-            handle.reconfigure(&log).unwrap();
+            handle.adopt(handle.prepare(&log).unwrap());
             assert_eq!(on(), (true, false, false));
             log_everything();
         });
@@ -302,9 +313,9 @@ mod tests {
         let broken = Log { file: Some(directory.join("none/log")), debug: true, ..other };
         logging(&handle, || {
             info!("here");
-            handle.reconfigure(&other).unwrap();
+            handle.adopt(handle.prepare(&other).unwrap());
             info!("there");
-            let error = handle.reconfigure(&broken).unwrap_err();
+            let error = handle.prepare(&broken).unwrap_err();
             assert!(error.starts_with("error opening log file ") && error.contains("none/log"), "{error}");
             info!("still there");
             debug!("not wanted");

@@ -116,6 +116,7 @@ fn load_tls(config: &Config) -> Result<Option<TlsSetup>, String> {
         timeout: tls.timeout,
         rate_limit: tls.connection_rate_limit,
         rate: Cell::new((0, 0)),
+        rejected: Cell::new(0),
     }))
 }
 
@@ -378,25 +379,30 @@ fn trapped(signal: &str) {
 /// Reads the configuration again; on any mistake everything stays as it is.
 fn reload(server: &Rc<Server>, flags: &Flags, log: &log::Handle) {
     if flags.config.is_none() {
-        return error!("Failed to reload server configuration: can only reload config file");
+        return error!(
+            "Failed to reload server configuration: can only reload config when a file is provided using -c or --config"
+        );
     }
     if let Err(text) = try_reload(server, flags, log) {
         error!("Failed to reload server configuration: {text}");
     }
 }
 
+/// First everything that may fail, then the change: half a configuration would be worse than the old one.
 fn try_reload(server: &Rc<Server>, flags: &Flags, log: &log::Handle) -> Result<(), String> {
     let config = load(flags)?;
     let tls = load_tls(&config)?;
-    for warning in &config.warnings {
-        warn!("{warning}");
-    }
-    let (logging, pid_file) = (config.log.clone(), config.pid_file.clone());
+    let change = log.prepare(&config.log)?;
+    let (pid_file, digest, warnings) = (config.pid_file.clone(), config.digest.clone(), config.warnings.clone());
     server.with_node(|node, now| node.reload(now, config))?;
     *server.tls.borrow_mut() = tls.map(Rc::new);
-    log.reconfigure(&logging)?;
-    if let Some(path) = pid_file {
-        files::write_pid_file(&path)?;
+    log.adopt(change);
+    for warning in warnings {
+        warn!("{warning}");
     }
+    if let Some(Err(error)) = pid_file.as_deref().map(files::write_pid_file) {
+        warn!("{error}");
+    }
+    info!("Reloaded server configuration ({digest})");
     Ok(())
 }

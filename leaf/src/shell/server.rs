@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::{AbortHandle, spawn_local};
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use super::tls::{ServerTls, TlsStream};
 use crate::auth::password;
@@ -71,6 +71,8 @@ pub struct TlsSetup {
     pub rate_limit: u32,
     /// The second that is being counted, and how many it had.
     pub rate: Cell<(u64, u32)>,
+    /// Turned away since the log last told.
+    pub rejected: Cell<u32>,
 }
 
 impl TlsSetup {
@@ -80,6 +82,19 @@ impl TlsSetup {
         let n = if counted == second { n + 1 } else { 1 };
         self.rate.set((second, n));
         self.rate_limit == 0 || n <= self.rate_limit
+    }
+
+    /// Counts one who was turned away. The log tells how many there were, a line a second at most.
+    fn reject(self: &Rc<Self>) {
+        let before = self.rejected.replace(self.rejected.get() + 1);
+        if before > 0 {
+            return;
+        }
+        let setup = self.clone();
+        spawn_local(async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            warn!("Rejected {} connections due to TLS rate limiting", setup.rejected.take());
+        });
     }
 }
 
@@ -341,7 +356,7 @@ impl Server {
             }
             sockets[id.slot()] = Some(socket.clone());
         }
-        let mut reader = Reader { server: self, socket, read };
+        let mut reader = Reader { server: self, socket, read, remote, early: RefCell::default() };
         let setup = reader.server.tls.borrow().clone();
         let done = match setup {
             None => {
@@ -399,6 +414,9 @@ struct Reader {
     server: Rc<Server>,
     socket: Rc<Socket>,
     read: OwnedReadHalf,
+    remote: SocketAddr,
+    /// While the handshake lasts: what came with its last bytes.
+    early: RefCell<Option<Vec<u8>>>,
 }
 
 /// What one read came to.
@@ -465,11 +483,19 @@ impl Reader {
         match self.socket.tls.borrow_mut().as_mut() {
             None => server.node.borrow_mut().receive(now, id, bytes),
             Some(tls) => {
-                let mut plain = |plain: &[u8]| server.node.borrow_mut().receive(now, id, plain);
+                let mut early = self.early.borrow_mut();
+                let mut plain = |plain: &[u8]| match &mut *early {
+                    Some(early) => early.extend_from_slice(plain),
+                    None => server.node.borrow_mut().receive(now, id, plain),
+                };
                 failed = match tls.stream.receive(bytes, &mut plain) {
                     Ok(progress) => progress.peer_closed,
+                    Err(error) if tls.stream.is_handshaking() => {
+                        error!("{} - cid:{} - TLS handshake error: {error}", self.remote, id.cid());
+                        true
+                    }
                     Err(error) => {
-                        debug!("cid:{} - TLS error: {error}", id.cid());
+                        debug!("{} - cid:{} - TLS error: {error}", self.remote, id.cid());
                         true
                     }
                 };
@@ -504,18 +530,20 @@ impl Reader {
             return Err(CloseReason::ClientClosed);
         }
         if !setup.admit(self.server.started.elapsed().as_secs()) {
-            return Err(CloseReason::TlsHandshake);
+            setup.reject();
+            return Err(CloseReason::TlsRateLimit);
         }
         let stream = setup.server.accept().map_err(|error| {
-            warn!("cid:{} - TLS set-up failed: {error}", id.cid());
+            warn!("{} - cid:{} - TLS set-up failed: {error}", self.remote, id.cid());
             CloseReason::TlsHandshake
         })?;
         *self.socket.tls.borrow_mut() = Some(Box::new(Tls { stream, cipher: Vec::new() }));
+        self.early.replace(Some(Vec::new()));
         match tokio::time::timeout(setup.timeout, self.handshake()).await {
             Ok(true) => {}
             Ok(false) => return Err(CloseReason::TlsHandshake),
             Err(_) => {
-                debug!("cid:{} - TLS handshake timeout", id.cid());
+                debug!("{} - cid:{} - TLS handshake timeout", self.remote, id.cid());
                 return Err(CloseReason::TlsHandshake);
             }
         }
@@ -524,6 +552,7 @@ impl Reader {
             cipher_suite: tls.stream.cipher_suite().unwrap_or_default(),
             first,
         });
+        let early = self.early.take().unwrap_or_default();
         self.server.with_node(|node, now| {
             if let Some(facts) = facts {
                 node.secured(now, id, facts);
@@ -531,6 +560,8 @@ impl Reader {
             if first {
                 node.greet(now, id);
             }
+            // Only now, so that whoever is refused at once was seen to come by TLS.
+            node.receive(now, id, &early);
         });
         Ok(())
     }
@@ -543,12 +574,17 @@ impl Reader {
         }
     }
 
-    /// Reads until the handshake is done; what came with its last bytes is already handed over.
+    /// Reads until the handshake is done; what came with its last bytes is in `early`.
     async fn handshake(&mut self) -> bool {
         loop {
             match poll_fn(|cx| self.poll(cx)).await {
                 Some(Read::Bytes) => {}
-                _ => return false,
+                Some(Read::End) => {
+                    error!("{} - cid:{} - TLS handshake error: EOF", self.remote, self.socket.id.cid());
+                    return false;
+                }
+                // Said already, or the node wants it closed.
+                Some(Read::Failed) | None => return false,
             }
             if self.socket.tls.borrow().as_ref().is_some_and(|tls| !tls.stream.is_handshaking()) {
                 return true;

@@ -157,6 +157,7 @@ fn keeps_its_limits() {
     let due = log.deadline().unwrap();
     assert!(due > 5000);
     log.tick(9000);
+    drain(&mut log, &mut disk, 9000);
     assert_eq!((log.state().messages, log.deadline()), (0, None));
 }
 

@@ -1,20 +1,17 @@
 //! `CONNECT`: what a client says about itself.
 
-use serde::Deserialize;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use std::fmt;
 
-/// The options of a client's CONNECT (nats-server: `ClientOpts`). Unknown ones are ignored.
-#[derive(Clone, Default, Deserialize)]
-#[serde(default)]
+/// The options of a client's CONNECT (nats-server: `ClientOpts`). It is read as Go reads JSON: unknown fields are
+/// ignored, names are in any case, `null` changes nothing, and what is said twice counts the second time.
+#[derive(Clone, Default)]
 pub struct Connect {
     /// `+OK` after each operation.
-    #[serde(deserialize_with = "or_true")]
     pub verbose: Switch,
     /// Check the subjects of publishes.
-    #[serde(deserialize_with = "or_true")]
     pub pedantic: Switch,
     /// Deliver the connection's own messages to it.
-    #[serde(deserialize_with = "or_true")]
     pub echo: Switch,
     /// 0, or 1 for a client that takes INFO at any time.
     pub protocol: i64,
@@ -56,8 +53,57 @@ impl Default for Switch {
     }
 }
 
-fn or_true<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Switch, D::Error> {
-    Ok(Switch(Option::<bool>::deserialize(from)?.unwrap_or(true)))
+impl<'de> Deserialize<'de> for Connect {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(Fields)
+    }
+}
+
+struct Fields;
+
+impl<'de> Visitor<'de> for Fields {
+    type Value = Connect;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_unit<E>(self) -> Result<Connect, E> {
+        Ok(Connect::default())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Connect, A::Error> {
+        let mut to = Connect::default();
+        while let Some(mut name) = map.next_key::<String>()? {
+            name.make_ascii_lowercase();
+            match &*name {
+                "verbose" => given(&mut map, |on| to.verbose.0 = on)?,
+                "pedantic" => given(&mut map, |on| to.pedantic.0 = on)?,
+                "echo" => given(&mut map, |on| to.echo.0 = on)?,
+                "protocol" => given(&mut map, |number| to.protocol = number)?,
+                "headers" => given(&mut map, |on| to.headers = on)?,
+                "no_responders" => given(&mut map, |on| to.no_responders = on)?,
+                "name" => given(&mut map, |text| to.name = Some(text))?,
+                "lang" => given(&mut map, |text| to.lang = Some(text))?,
+                "version" => given(&mut map, |text| to.version = Some(text))?,
+                "user" => given(&mut map, |text| to.user = Some(text))?,
+                "pass" => given(&mut map, |text| to.pass = Some(text))?,
+                "auth_token" => given(&mut map, |text| to.auth_token = Some(text))?,
+                "nkey" => given(&mut map, |text| to.nkey = Some(text))?,
+                "sig" => given(&mut map, |text| to.sig = Some(text))?,
+                "jwt" => given(&mut map, |text| to.jwt = Some(text))?,
+                "account" => given(&mut map, |text| to.account = Some(text))?,
+                "new_account" => given(&mut map, |on| to.new_account = on)?,
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(to)
+    }
+}
+
+/// Reads a value and, unless it is `null`, has it set.
+fn given<'de, A: MapAccess<'de>, T: Deserialize<'de>>(map: &mut A, set: impl FnOnce(T)) -> Result<(), A::Error> {
+    map.next_value::<Option<T>>().map(|value| value.map(set).unwrap_or_default())
 }
 
 impl Connect {
@@ -96,5 +142,15 @@ mod tests {
         assert!(!format!("{connect:?}").contains("\"p\""));
         assert!(Connect::read(br#"{"verbose":"#).is_err());
         assert!(Connect::read(br#"{"verbose":"yes"}"#).is_err());
+    }
+
+    #[test]
+    fn json_is_read_as_go_reads_it() {
+        let connect = Connect::read(br#"{"VERBOSE":false,"user":"a","protocol":null,"User":"b"}"#).expect("json");
+        assert!(!connect.verbose.0 && connect.user.as_deref() == Some("b"));
+        assert!(Connect::read(b"null").expect("nothing said").verbose.0);
+        for other in ["[]", "1", "\"x\"", "true", "{}{}", r#"{"headers":1}"#] {
+            assert!(Connect::read(other.as_bytes()).is_err(), "{other}");
+        }
     }
 }

@@ -50,5 +50,9 @@ leaf_cert server localhost "$(printf 'extendedKeyUsage=serverAuth\nsubjectAltNam
 leaf_cert other other.example "$(printf 'extendedKeyUsage=serverAuth\nsubjectAltName=DNS:other.example')"
 leaf_cert client client "$(printf 'extendedKeyUsage=clientAuth\nsubjectAltName=DNS:client.example')"
 
-# A key that belongs to no certificate here.
+# A client whose certificate no authority here has signed; the key belongs to no other certificate.
 new_key stray-key.pem
+printf '%s\n' 'basicConstraints=critical,CA:FALSE' 'extendedKeyUsage=clientAuth' > "$work/ext"
+openssl req -new -key stray-key.pem -subj "/O=Petiole tests/CN=stray" -out "$work/csr"
+openssl ca -batch -notext -config "$work/ca.cnf" -selfsign -keyfile stray-key.pem -extfile "$work/ext" -in "$work/csr" \
+    -out stray.pem

@@ -4,30 +4,51 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+pub(crate) mod tls;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long anything may take before a test gives up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A running server; killed when dropped.
+/// Polls until `done`.
+pub(crate) fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !done() {
+        assert!(started.elapsed() < PATIENCE, "it never came to this: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// In place of a configuration: all is said on the command line.
+pub(crate) const NO_FILE: &str = "no file";
+
+/// A running server; killed when dropped. In its configuration `<DIR>` stands for a directory of its own, where it
+/// also keeps its log, `s.log`, unless it says otherwise.
 pub(crate) struct Server {
     pub(crate) child: Child,
     pub(crate) port: u16,
-    /// Where its files are: `s.conf` and whatever a test puts there.
-    pub(crate) dir: PathBuf,
-    monitor: Option<u16>,
+    /// Where monitoring listens, if it does.
+    pub(crate) monitor: Option<u16>,
+    /// Whether this is our own.
+    pub(crate) ours: bool,
+    program: PathBuf,
+    dir: PathBuf,
 }
 
 impl Server {
     /// Our own leaf, on any free port.
     pub(crate) fn start(name: &str, config: &str) -> Self {
-        Self::run(Path::new(env!("CARGO_BIN_EXE_petiole-leaf")), name, config)
+        Self::run(Path::new(OURS), name, config)
+    }
+
+    /// Our own, and a real nats-server if there is one. What holds for both is the protocol, not our opinion of it.
+    pub(crate) fn both(name: &str, config: &str) -> Vec<Self> {
+        std::iter::once(Self::start(name, config)).chain(Self::start_peer(name, config)).collect()
     }
 
     /// A real nats-server. `None`, said aloud, when there is none; with `PETIOLE_REQUIRE_PEERS` set that fails.
@@ -43,70 +64,92 @@ impl Server {
         None
     }
 
-    /// Ours, and a real one if there is one: what must hold for both.
-    pub(crate) fn both(name: &str, config: &str) -> Vec<Self> {
-        Self::start_peer(name, config).into_iter().chain([Self::start(name, config)]).collect()
-    }
-
     fn run(program: &Path, name: &str, config: &str) -> Self {
         let dir = std::env::temp_dir().join(format!("petiole-test-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
-        let file = dir.join("s.conf");
-        std::fs::write(&file, listening(&config.replace("$DIR", dir.to_str().unwrap()))).unwrap();
-        let child = Command::new(program)
-            .args(["-c", file.to_str().unwrap(), "--ports_file_dir", dir.to_str().unwrap()])
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut command = Command::new(program);
+        if config == NO_FILE {
+            command.args(["-a", "127.0.0.1", "-p", "-1", "-l"]).arg(dir.join("s.log"));
+        } else {
+            std::fs::write(dir.join("s.conf"), complete(config, &dir)).unwrap();
+            command.arg("-c").arg(dir.join("s.conf"));
+        }
+        let child = command.args(["--ports_file_dir", dir.to_str().unwrap()]).stderr(Stdio::null()).spawn().unwrap();
         let server_name = program.file_name().unwrap().to_str().unwrap();
         let ports = dir.join(format!("{server_name}_{}.ports", child.id()));
-        let mut server = Self { child, port: 0, dir, monitor: None };
-        let started = Instant::now();
-        while started.elapsed() < PATIENCE {
+        let mut server =
+            Self { child, port: 0, monitor: None, ours: program == Path::new(OURS), program: program.to_owned(), dir };
+        eventually(&format!("{name} has started"), || {
             let text = std::fs::read_to_string(&ports).unwrap_or_default();
-            if let Ok(listed) = serde_json::from_str::<serde_json::Value>(&text) {
-                let port = |kind: &str| listed[kind][0].as_str()?.rsplit_once(':')?.1.parse().ok();
-                server.port = port("nats").unwrap();
-                server.monitor = port("monitoring");
-                return server;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        panic!("{name}: the server did not start");
+            // Until it is whole it is no JSON.
+            let Ok(ports) = serde_json::from_str::<serde_json::Value>(&text) else { return false };
+            server.port = port_of(&ports["nats"]).unwrap();
+            server.monitor = port_of(&ports["monitoring"]);
+            true
+        });
+        server
     }
 
     pub(crate) fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    /// Writes the configuration anew and has it read.
-    pub(crate) fn reload(&self, config: &str) {
-        let config = config.replace("$DIR", self.dir.to_str().unwrap());
-        std::fs::write(self.dir.join("s.conf"), listening(&config)).unwrap();
+    /// Writes the configuration anew, has it read, and gives the line of the log that says what came of it.
+    pub(crate) fn reload(&self, config: &str) -> String {
+        let before = self.reloads().len();
+        self.write("s.conf", &complete(config, &self.dir));
         self.signal("HUP");
+        eventually("the reload is over", || self.reloads().len() > before);
+        self.reloads().pop().unwrap()
     }
 
-    /// Waits until a file of the server's holds `text`; gives all of it.
-    pub(crate) fn wait_for(&self, file: &str, text: &str) -> String {
-        let started = Instant::now();
-        loop {
-            let content = std::fs::read_to_string(self.dir.join(file)).unwrap_or_default();
-            if content.contains(text) {
-                return content;
-            }
-            assert!(started.elapsed() < PATIENCE, "{file} never said {text:?}: {content}");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+    /// The lines about reloads, of whatever log there is.
+    fn reloads(&self) -> Vec<String> {
+        let files = std::fs::read_dir(&self.dir).unwrap().map(|entry| entry.unwrap().path());
+        let mut logs: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|end| end == "log")).collect();
+        logs.sort_unstable();
+        let text: String = logs.iter().map(|path| std::fs::read_to_string(path).unwrap_or_default()).collect();
+        let about = |line: &&str| line.contains("Reloaded server configuration") || line.contains("Failed to reload");
+        text.lines().filter(about).map(str::to_owned).collect()
     }
 
-    /// What the monitoring port answers: status line, headers, body.
-    pub(crate) fn get(&self, path: &str) -> String {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.monitor.unwrap())).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
+    /// A file in its directory.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).unwrap();
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.path("s.log")).unwrap_or_default()
+    }
+
+    /// Waits until it has logged `text`.
+    pub(crate) fn logs(&self, text: &str) {
+        eventually(&format!("it logs {text:?}"), || self.log().contains(text));
+    }
+
+    /// Its exit code.
+    pub(crate) fn wait(&mut self) -> Option<i32> {
+        eventually("it ends", || self.child.try_wait().unwrap().is_some());
+        self.child.wait().unwrap().code()
+    }
+
+    /// Runs its program once more, to the end.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Output {
+        Command::new(&self.program).args(arguments).output().unwrap()
+    }
+
+    /// The names of the files in its directory, in order.
+    pub(crate) fn files(&self) -> Vec<String> {
+        let names =
+            std::fs::read_dir(&self.dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.collect();
+        names.sort_unstable();
+        names
     }
 
     pub(crate) fn signal(&self, name: &str) {
@@ -130,10 +173,17 @@ impl Drop for Server {
     }
 }
 
-/// Any free port, whatever the configuration said.
-fn listening(config: &str) -> String {
+const OURS: &str = env!("CARGO_BIN_EXE_petiole-leaf");
+
+fn port_of(urls: &serde_json::Value) -> Option<u16> {
+    urls[0].as_str()?.rsplit(':').next()?.parse().ok()
+}
+
+/// Any free port, whatever the configuration said; a log; the server's directory.
+fn complete(config: &str, dir: &Path) -> String {
     let rest: String = config.lines().filter(|line| !line.starts_with("listen:")).map(|l| format!("{l}\n")).collect();
-    format!("listen: \"127.0.0.1:-1\"\n{rest}")
+    let log = if config.contains("log_file") { "" } else { "log_file: \"<DIR>/s.log\"\n" };
+    format!("listen: \"127.0.0.1:-1\"\n{log}{rest}").replace("<DIR>", dir.to_str().unwrap())
 }
 
 fn peer() -> Option<PathBuf> {
@@ -144,78 +194,63 @@ fn peer() -> Option<PathBuf> {
     std::env::split_paths(&path).map(|dir| dir.join("nats-server")).find(|file| file.is_file())
 }
 
-/// A byte stream, in clear or not.
-trait Wire: Read + Write {}
-impl<T: Read + Write> Wire for T {}
+/// What bytes travel on: a socket, or TLS on one.
+pub(crate) trait Stream: Read + Write + Send {}
+
+impl<T: Read + Write + Send> Stream for T {}
 
 /// A connection that says what it is told and keeps what it hears.
 pub(crate) struct Client {
-    wire: Box<dyn Wire>,
+    stream: Box<dyn Stream>,
     socket: TcpStream,
     heard: Vec<u8>,
 }
 
 impl Client {
     pub(crate) fn connect(server: &Server) -> Self {
-        let socket = socket(server);
-        Self { wire: Box::new(socket.try_clone().unwrap()), socket, heard: Vec::new() }
+        let socket = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_nodelay(true).unwrap();
+        Self::over(socket.try_clone().unwrap(), socket)
     }
 
-    /// Over TLS, to a server whose certificate must be `name`'s; `first`: without waiting for INFO.
-    pub(crate) fn secure(server: &Server, name: &str, first: bool) -> io::Result<Self> {
-        Self::secure_with(server, name, first, rustls::ALL_VERSIONS)
+    /// A client on `stream`, which uses `socket`.
+    pub(crate) fn over(stream: impl Stream + 'static, socket: TcpStream) -> Self {
+        Self { stream: Box::new(stream), socket, heard: Vec::new() }
     }
 
-    pub(crate) fn secure_with(
-        server: &Server,
-        name: &str,
-        first: bool,
-        versions: &[&'static rustls::SupportedProtocolVersion],
-    ) -> io::Result<Self> {
-        let mut socket = socket(server);
-        let mut byte = [0];
-        while !first && byte != *b"\n" {
-            socket.read_exact(&mut byte)?;
-        }
-        let mut roots = rustls::RootCertStore::empty();
-        let ca = CertificateDer::from_pem_file(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/certs/ca.pem")).unwrap();
-        roots.add(ca).unwrap();
-        let config = rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
-            .with_protocol_versions(versions)
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let session = rustls::ClientConnection::new(config.into(), name.to_owned().try_into().unwrap()).unwrap();
-        let mut wire = rustls::StreamOwned::new(session, socket.try_clone()?);
-        while wire.conn.is_handshaking() {
-            wire.conn.complete_io(&mut wire.sock)?;
-        }
-        Ok(Self { wire: Box::new(wire), socket, heard: Vec::new() })
+    /// The socket, once nothing more is to be said in clear.
+    pub(crate) fn into_socket(self) -> TcpStream {
+        assert!(self.heard.is_empty(), "more was heard: {}", self.heard.escape_ascii());
+        self.socket.try_clone().unwrap()
+    }
+
+    pub(crate) fn socket(&self) -> &TcpStream {
+        &self.socket
     }
 
     pub(crate) fn say(&mut self, text: &str) {
-        self.wire.write_all(text.as_bytes()).unwrap();
+        self.send(text.as_bytes());
     }
 
-    /// Every byte in a segment of its own.
-    pub(crate) fn spell(&mut self, text: &str) {
-        for byte in text.as_bytes() {
-            self.wire.write_all(&[*byte]).unwrap();
-        }
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
+        self.stream.flush().unwrap();
+    }
+
+    /// Says as much as the server takes; whether that was all.
+    pub(crate) fn try_say(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).and_then(|()| self.stream.flush()).is_ok()
     }
 
     /// Reads exactly so many bytes.
     pub(crate) fn take(&mut self, count: usize) -> Vec<u8> {
         let mut bytes = std::mem::take(&mut self.heard);
-        let had = bytes.len();
+        self.heard = bytes.split_off(bytes.len().min(count));
+        let have = bytes.len();
         bytes.resize(count, 0);
-        self.wire.read_exact(&mut bytes[had..]).unwrap();
+        self.stream.read_exact(&mut bytes[have..]).unwrap();
         bytes
-    }
-
-    /// Says as much as the server takes; whether that was all.
-    pub(crate) fn try_say(&mut self, bytes: &[u8]) -> bool {
-        self.wire.write_all(bytes).is_ok()
     }
 
     /// Reads until `done`, or the end; gives all that was heard since the last time.
@@ -229,9 +264,10 @@ impl Client {
             }
             assert!(!end, "the connection ended before {what}; heard {text:?}");
             let mut bytes = [0; 4096];
-            match self.wire.read(&mut bytes) {
+            match self.stream.read(&mut bytes) {
                 Ok(0) => end = true,
                 Ok(n) => self.heard.extend_from_slice(&bytes[..n]),
+                // A reset, or TLS that ends without a word of farewell.
                 Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof) => {
                     end = true;
                 }
@@ -242,6 +278,40 @@ impl Client {
 
     pub(crate) fn until(&mut self, what: &str) -> String {
         self.hear(what, |text, _| text.contains(what))
+    }
+
+    /// The next message as it came, whatever PING comes before it.
+    pub(crate) fn message(&mut self) -> Vec<u8> {
+        loop {
+            let mut line = self.take(1);
+            while !line.ends_with(b"\r\n") {
+                line.extend(self.take(1));
+            }
+            if line == b"PING\r\n" {
+                continue;
+            }
+            let text = String::from_utf8_lossy(&line);
+            let size = text.trim_end().rsplit(' ').next().and_then(|size| size.parse::<usize>().ok());
+            let Some(size) = size.filter(|_| text.starts_with("MSG ")) else { panic!("no message: {text:?}") };
+            line.extend(self.take(size + 2));
+            return line;
+        }
+    }
+
+    /// Reads to the end, whatever it is.
+    pub(crate) fn ends(&mut self) {
+        let error = std::io::copy(&mut self.stream, &mut std::io::sink()).err();
+        assert!(error.as_ref().is_none_or(|error| error.kind() != ErrorKind::WouldBlock), "it goes on");
+    }
+
+    /// So many lines, or fewer if it ends.
+    pub(crate) fn lines_or_end(&mut self, count: usize) -> String {
+        self.hear("lines", |text, end| end || text.matches('\n').count() >= count)
+    }
+
+    pub(crate) fn say_and_end(&mut self, text: &str) -> String {
+        self.say(text);
+        self.end()
     }
 
     pub(crate) fn end(&mut self) -> String {
@@ -256,15 +326,36 @@ impl Client {
     }
 }
 
-fn socket(server: &Server) -> TcpStream {
-    let socket = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    socket.set_nodelay(true).unwrap();
-    socket
+impl Client {
+    /// Logs in and waits until that is through.
+    pub(crate) fn login(server: &Server, connect: &str) -> Self {
+        let mut client = Self::connect(server);
+        client.log_in(connect);
+        client
+    }
+
+    pub(crate) fn log_in(&mut self, connect: &str) {
+        self.say(&format!("CONNECT {connect}\r\nPING\r\n"));
+        // INFO follows the first PONG for those who take it.
+        let more = connect.contains("\"protocol\":1");
+        let answer = self.hear("PONG", |text, end| {
+            end || text.split_once("PONG\r\n").is_some_and(|(_, rest)| !more || rest.ends_with("\r\n"))
+        });
+        assert!(answer.contains("PONG\r\n"), "{connect}: {answer}");
+    }
 }
 
-impl Drop for Client {
-    fn drop(&mut self) {
-        let _ = self.socket.shutdown(Shutdown::Both);
+/// What `play` sees of our own server; it must see the same of a real nats-server, if there is one.
+pub(crate) fn same(name: &str, config: &str, play: impl Fn(&mut Server) -> String) -> String {
+    let ours = play(&mut Server::start(name, config));
+    if let Some(mut peer) = Server::start_peer(name, config) {
+        let theirs = play(&mut peer);
+        assert!(ours == theirs, "{name}\nours:\n{ours}\ntheirs:\n{theirs}");
     }
+    ours
+}
+
+/// All but INFO, which differs in what it says of the server.
+pub(crate) fn without_info(text: &str) -> String {
+    text.split_inclusive('\n').filter(|line| !line.starts_with("INFO ")).collect()
 }

@@ -4,9 +4,6 @@ mod arguments;
 mod exposition;
 mod shapes;
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
 use super::*;
 use crate::client::Client;
 use crate::config::{self, Config};
@@ -21,62 +18,16 @@ fn config() -> Config {
         destinations: vec![config::Destination { template: "new.$1".into(), weight: 100, cluster: None }],
     };
     Config {
-        file: None,
         digest: "sha256:00".into(),
         server_name: "<L>".into(),
         tags: vec!["region:x".into()],
-        metadata: BTreeMap::new(),
-        host: None,
-        port: Some(4222),
-        client_advertise: None,
         monitor: Some(config::Monitor { host: None, port: Some(8222), base_path: "/mon".into() }),
-        http_base_path: String::new(),
-        limits: limits(),
-        log: config::Log {
-            debug: false,
-            trace: false,
-            trace_verbose: false,
-            trace_headers: false,
-            max_traced_msg_len: 0,
-            time: true,
-            utc: false,
-            file: None,
-            size_limit: 0,
-            max_num: 0,
-            json: false,
-        },
-        pid_file: None,
-        ports_file_dir: None,
-        store_dir: "store".into(),
-        lame_duck_duration: Duration::from_secs(120),
-        lame_duck_grace_period: Duration::from_secs(10),
-        tls: None,
-        allow_non_tls: false,
-        auth: config::Auth::default(),
+        limits: config::Limits { max_closed_clients: 100, ..config::Limits::default() },
         accounts: vec![
             config::Account { name: "$G".into(), ..config::Account::default() },
             config::Account { name: "B\"\\".into(), mappings: vec![mapping], ..config::Account::default() },
         ],
-        system_account: Some("$SYS".into()),
-        warnings: vec![],
-    }
-}
-
-fn limits() -> config::Limits {
-    config::Limits {
-        max_connections: 65536,
-        max_subscriptions: 0,
-        max_subscription_tokens: 0,
-        max_control_line: 4096,
-        max_payload: Some(1024 * 1024),
-        max_pending: 64 * 1024 * 1024,
-        max_closed_clients: 100,
-        ping_interval: Duration::from_secs(120),
-        ping_max: 2,
-        write_deadline: Duration::from_secs(10),
-        no_fast_producer_stall: false,
-        no_headers: false,
-        no_interest_cache: false,
+        ..Config::default()
     }
 }
 
