@@ -162,6 +162,25 @@ impl Seed {
         }
     }
 
+    /// The 58 characters. Whoever has them is the owner: for files that nobody else may read.
+    pub fn encode(&self) -> String {
+        let prefix = self.kind.prefix();
+        let mut raw = [0; 36];
+        raw[0] = SEED_PREFIX | prefix >> 5;
+        raw[1] = prefix << 3;
+        raw[2..34].copy_from_slice(&self.bytes);
+        let crc = crc16(&raw[..34]);
+        raw[34..].copy_from_slice(&crc.to_le_bytes());
+        let text = BASE32_NOPAD.encode(&raw);
+        wipe(&mut raw);
+        text
+    }
+
+    /// What its public key stands for.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
     /// The public key that goes with it.
     pub fn public(&self) -> PublicKey {
         PublicKey::new(self.kind, self.signing_key().verifying_key().to_bytes())
