@@ -50,7 +50,8 @@ impl Connection {
         }
     }
 
-    fn parse(name: &str) -> Option<Self> {
+    /// Reads such a name, in any case.
+    pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|connection| connection.name().eq_ignore_ascii_case(name))
     }
 }
@@ -450,6 +451,7 @@ mod tests {
             tls: None,
             allow_non_tls: false,
             auth,
+            operator: None,
             accounts: accounts.iter().map(account).collect(),
             system_account: None,
             warnings: vec![],

@@ -7,3 +7,4 @@ pub mod jwt;
 pub mod nkey;
 pub mod password;
 pub mod permissions;
+pub mod trust;

@@ -53,6 +53,7 @@ fn config() -> Config {
         tls: None,
         allow_non_tls: false,
         auth: config::Auth::default(),
+        operator: None,
         accounts: vec![
             config::Account { name: "$G".into(), ..config::Account::default() },
             config::Account { name: "B\"\\".into(), mappings: vec![mapping], ..config::Account::default() },
