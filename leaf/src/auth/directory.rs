@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use crate::account::AccountId;
 use crate::auth::nkey::{Kind, PublicKey};
 use crate::auth::password::{is_bcrypt, plain_matches};
 use crate::auth::permissions::Compiled;
@@ -98,18 +99,74 @@ pub struct Identity {
     /// `authorized_user` of /connz: a user's name, a public key, `[REDACTED]` for a token. Where
     /// nobody must log in it is what the client called itself, and empty if it did not.
     pub name: String,
-    /// Index into `Config::accounts`.
+    /// Index into `Config::accounts`; without a meaning where there is a credential.
     pub account: usize,
     /// What it may do; `None` is everything.
     pub permissions: Option<Rc<Compiled>>,
     /// How it may connect; empty for any way.
     pub connections: Vec<Connection>,
+    /// What its JWT says of it, in operator mode.
+    pub credential: Option<Box<Credential>>,
     /// Name of the account: indices change when a configuration is read again.
     account_name: Rc<str>,
     proof: Proof,
 }
 
+/// What is kept of a user's JWT, to judge it again when its account changes.
+#[derive(Clone, Debug)]
+pub struct Credential {
+    /// The account.
+    pub account: AccountId,
+    /// The signing key that made the user, if it was not the account itself.
+    pub signer: Option<Box<str>>,
+    /// Seconds since 1970.
+    pub issued_at: i64,
+    /// It did not sign.
+    pub is_bearer: bool,
+    /// It has the permissions of those who have none.
+    pub by_default: bool,
+    /// Bytes of a message.
+    pub max_payload: Option<usize>,
+    /// Subscriptions of the connection.
+    pub max_subscriptions: Option<u32>,
+    /// `name` of the claims.
+    pub name: Box<str>,
+    /// Labels.
+    pub tags: Vec<Box<str>>,
+}
+
 impl Identity {
+    /// A user that showed its JWT: `key` is its public key.
+    pub fn by_token(
+        key: &str,
+        permissions: Option<Rc<Compiled>>,
+        connections: Vec<Connection>,
+        credential: Credential,
+    ) -> Self {
+        Self {
+            name: key.to_owned(),
+            account: GLOBAL,
+            permissions,
+            connections,
+            credential: Some(Box::new(credential)),
+            account_name: "".into(),
+            proof: Proof::Signature,
+        }
+    }
+
+    /// The same with other permissions.
+    pub fn with_permissions(&self, permissions: Option<Rc<Compiled>>) -> Self {
+        Self {
+            name: self.name.clone(),
+            account: self.account,
+            permissions,
+            connections: self.connections.clone(),
+            credential: self.credential.clone(),
+            account_name: self.account_name.clone(),
+            proof: self.proof.clone(),
+        }
+    }
+
     fn may_connect(&self, connection: Connection) -> bool {
         self.connections.is_empty() || self.connections.contains(&connection)
     }
@@ -283,6 +340,7 @@ impl Directory {
             account: GLOBAL,
             permissions: None,
             connections: Vec::new(),
+            credential: None,
             account_name: self.global_name.clone(),
             proof: Proof::Nothing,
         })
@@ -381,6 +439,7 @@ impl Builder<'_> {
                 account,
                 permissions: permissions.clone(),
                 connections: connections.clone(),
+                credential: None,
                 account_name: account_name.clone(),
                 proof,
             })

@@ -144,6 +144,8 @@ pub struct Attempt<'a> {
 pub struct Granted {
     /// `None` is everything.
     pub permissions: Option<Rc<Compiled>>,
+    /// It need not sign.
+    pub is_bearer: bool,
     /// Those are the account's, and change with it.
     pub by_default: bool,
     /// How it may connect; empty for any way.
@@ -326,6 +328,7 @@ impl Trust {
         };
         let own = permissions(&rights.permissions);
         Ok(Granted {
+            is_bearer: rights.bearer_token,
             by_default: own.is_none(),
             permissions: own.map_or_else(|| standing.default.clone(), |own| Some(Rc::new(Compiled::new(&own)))),
             connections,

@@ -61,6 +61,13 @@ pub struct Config {
     pub warnings: Vec<String>,
 }
 
+impl Config {
+    /// Whether a client must say who it is.
+    pub fn login_required(&self) -> bool {
+        self.auth.required() || self.operator.is_some()
+    }
+}
+
 /// An address to serve monitoring on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Monitor {
