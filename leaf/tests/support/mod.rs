@@ -155,6 +155,11 @@ impl Client {
         self.hear(what, |text, _| text.contains(what))
     }
 
+    /// Reads up to a PONG, or the end.
+    pub(crate) fn until_pong_or_end(&mut self) -> String {
+        self.hear("a PONG or the end", |text, end| end || text.contains("PONG\r\n"))
+    }
+
     pub(crate) fn end(&mut self) -> String {
         self.hear("the end", |_, end| end)
     }
