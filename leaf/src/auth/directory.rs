@@ -200,8 +200,8 @@ pub enum Decision {
         hash: Secret,
         /// What was offered.
         password: Secret,
-        /// Who it is if they match.
-        identity: Rc<Identity>,
+        /// Who it is if they match; nobody, if only the time must be the same as for somebody.
+        identity: Option<Rc<Identity>>,
     },
 }
 
@@ -213,6 +213,8 @@ pub struct Directory {
     token: Option<Member>,
     no_auth_user: Option<String>,
     global_name: Rc<str>,
+    /// Where a password is hashed: a hash that is nobody's and takes as long as any other.
+    decoy: Option<Secret>,
 }
 
 /// A user: as one who proved it, and as one who need not.
@@ -271,7 +273,8 @@ impl Directory {
             None => None,
         };
         let global_name = accounts.get(GLOBAL).cloned().ok_or("there is no account")?;
-        Ok(Self { users, nkeys, token, no_auth_user: auth.no_auth_user.clone(), global_name })
+        let decoy = decoy(auth.users.iter().map(|user| &user.password));
+        Ok(Self { users, nkeys, token, no_auth_user: auth.no_auth_user.clone(), global_name, decoy })
     }
 
     /// Whether nobody must say who it is: there are no users and there is no token.
@@ -382,11 +385,27 @@ impl Directory {
         if offered.user.is_empty() {
             return None;
         }
-        let Some(member) = self.users.get(offered.user) else { return Some(Decision::Denied("unknown user")) };
+        let Some(member) = self.users.get(offered.user) else {
+            return Some(self.deny_slowly("unknown user", offered.pass));
+        };
         if !member.proven.may_connect(connection) {
-            return Some(Decision::Denied("connection type not allowed"));
+            return Some(self.deny_slowly("connection type not allowed", offered.pass));
         }
-        Some(compare(&member.proven, offered.pass))
+        Some(match compare(&member.proven, offered.pass) {
+            Decision::Denied(why) => self.deny_slowly(why, offered.pass),
+            decision => decision,
+        })
+    }
+
+    /// Refuses in the time that a user with a hashed password takes, so that nobody learns which names there are.
+    /// (With hashes of several costs the cheaper ones still answer sooner.)
+    fn deny_slowly(&self, why: &'static str, password: &str) -> Decision {
+        match &self.decoy {
+            None => Decision::Denied(why),
+            Some(decoy) => {
+                Decision::CheckPassword { hash: decoy.clone(), password: Secret::new(password), identity: None }
+            }
+        }
     }
 }
 
@@ -397,12 +416,20 @@ fn compare(identity: &Rc<Identity>, offered: &str) -> Decision {
     };
     if is_bcrypt(secret.expose()) {
         let (hash, password) = (secret.clone(), Secret::new(offered));
-        return Decision::CheckPassword { hash, password, identity: identity.clone() };
+        return Decision::CheckPassword { hash, password, identity: Some(identity.clone()) };
     }
     match plain_matches(secret.expose(), offered) {
         true => Decision::Granted(identity.clone()),
         false => Decision::Denied("wrong password or token"),
     }
+}
+
+/// A hash as expensive as the most expensive of `passwords`; `None` if none of them is a hash.
+fn decoy<'a>(passwords: impl Iterator<Item = &'a Secret>) -> Option<Secret> {
+    let hashes = passwords.map(Secret::expose).filter(|password| is_bcrypt(password));
+    // The two digits of the cost.
+    let cost = hashes.filter_map(|hash| hash.get(4..6)).max()?;
+    Some(Secret::new(format!("$2b${cost}${}", "abcdefghijklmnopqrstuusPAkIApvNSrrxdx0BTXtj7R2NfqZq36")))
 }
 
 fn user_key(text: &str) -> Result<PublicKey, String> {
@@ -560,7 +587,7 @@ mod tests {
     }
 
     fn denied(directory: &Directory, offered: &Offered<'_>) -> bool {
-        matches!(ask(directory, offered), Decision::Denied(_))
+        matches!(ask(directory, offered), Decision::Denied(_) | Decision::CheckPassword { identity: None, .. })
     }
 
     #[test]
@@ -587,7 +614,34 @@ mod tests {
         assert!(!shown.contains("$2a$") && !shown.contains("\"foo\"") && !shown.contains("\"secret\""), "{shown}");
         let Decision::CheckPassword { hash, password, identity } = decision else { panic!("{shown}") };
         assert_eq!((hash.expose(), password.expose()), (HASH, "foo"));
+        let identity = identity.unwrap();
         assert_eq!((identity.name.as_str(), identity.account), ("bob", 1));
+    }
+
+    /// Whoever is refused waits as long as one whose hash is compared.
+    #[test]
+    fn unknown_names_take_as_long_as_known_ones() {
+        let s1 = directory(s1());
+        let costs = |offered: &Offered<'_>| match ask(&s1, offered) {
+            Decision::CheckPassword { hash, password, .. } => {
+                (hash.expose()[3..7].to_owned(), password.expose().to_owned())
+            }
+            other => panic!("{other:?}"),
+        };
+        for name in ["bob", "alice", "carol"] {
+            assert_eq!(costs(&login(name, "x")), ("$04$".to_owned(), "x".to_owned()), "{name}");
+        }
+        assert_eq!(granted(&s1, &login("alice", "secret")).name, "alice", "who knows it need not wait");
+        let dearer = HASH.replace("$04$", "$05$");
+        let users = vec![user("bob", HASH, 1), user("eve", &dearer, 1)];
+        let both = directory(Auth { users, ..Auth::default() });
+        let Decision::CheckPassword { hash, identity: None, .. } = ask(&both, &login("x", "")) else {
+            panic!("no decoy")
+        };
+        assert!(bcrypt::verify("x", hash.expose()).is_ok(), "a broken hash would take no time");
+        assert!(hash.expose().starts_with("$2b$05$") && is_bcrypt(hash.expose()) && hash.expose().len() == HASH.len());
+        let plain = directory(Auth { users: vec![user("a", "a", 0)], ..Auth::default() });
+        assert!(matches!(ask(&plain, &login("x", "a")), Decision::Denied("unknown user")));
     }
 
     #[test]

@@ -323,7 +323,7 @@ impl Node {
                 let conn = &mut self.conns[slot as usize];
                 conn.deciding = true;
                 conn.paused = true;
-                conn.pending_login = Some(identity);
+                conn.pending_login = identity;
                 self.commands.push_back(Command::Pause(id));
                 self.commands.push_back(Command::CheckPassword { conn: id, hash, password });
             }
