@@ -7,7 +7,10 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use leaf::auth::jwt::{Account, Operator, User, decode, decorated, token};
@@ -562,4 +565,66 @@ fn strangers_are_not_let_in() {
     for _ in 0..50 {
         assert_eq!(attempt(&server, &creds, ""), "-ERR 'Authorization Violation'\r\n");
     }
+}
+
+/// A web server with the accounts of the configuration: `/a/` and the key. Ends with the test.
+fn serve_accounts() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let by_key: BTreeMap<String, String> =
+        accounts().into_values().map(|jwt| (decode::<Account>(&jwt).unwrap().subject.into(), jwt)).collect();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = Vec::new();
+            let mut byte = [0];
+            while !request.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap_or(0) == 1 {
+                request.push(byte[0]);
+            }
+            let text = String::from_utf8(request).unwrap();
+            let path = text.split(' ').nth(1).unwrap_or_default();
+            let body = by_key.get(path.trim_start_matches("/a/")).map_or("", String::as_str);
+            let status = if body.is_empty() && path != "/a/" { "404 Not Found" } else { "200 OK" };
+            let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            let _ = stream.write_all((head + body).as_bytes());
+        }
+    });
+    port
+}
+
+#[test]
+fn accounts_come_from_a_web_server() {
+    let port = serve_accounts();
+    let preload = CONFIG.find("resolver_preload").unwrap();
+    let config = CONFIG[..preload].replace("resolver: MEMORY", &format!("resolver: URL(http://127.0.0.1:{port}/a/)"));
+    let Some(both) = Both::start("url", |_| config.clone()) else { return };
+    both.compare("web server", |server| {
+        let heard =
+            ["alice", "sys", "mallory", "bob", "gone", "alice"].map(|user| attempt(server, &Creds::of(user), ""));
+        // What comes while the account is on its way is not lost.
+        let script = "SUB c.x 1\r\nPUB c.x 1\r\ny\r\n";
+        heard.into_iter().chain([attempt(server, &Creds::of("cleo"), script)]).collect()
+    });
+}
+
+/// Without its web server, or with a directory that cannot be, a server does not start.
+#[test]
+fn a_resolver_that_cannot_work_prevents_the_start() {
+    let preload = CONFIG.find("resolver_preload").unwrap();
+    let dir = std::env::temp_dir().join(format!("petiole-jwt-{}-start", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let file = dir.join("s.conf");
+    for (resolver, complaint) in [
+        ("URL(http://127.0.0.1:1/a/)", "could not fetch <\"http://127.0.0.1:1/a/\">"),
+        ("URL(nonsense)", "could not fetch <\"nonsense/\">"),
+        ("{ type: full, dir: '/dev/null/x' }", "/dev/null/x"),
+        ("MEM", "error resolving system account: account missing"),
+    ] {
+        let config = CONFIG[..preload].replace("resolver: MEMORY", &format!("resolver: {resolver}"));
+        std::fs::write(&file, format!("listen: \"127.0.0.1:-1\"\n{config}")).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_petiole-leaf")).arg("-c").arg(&file).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(complaint), "{resolver}: {said}");
+    }
+    let _ = std::fs::remove_dir_all(&dir);
 }

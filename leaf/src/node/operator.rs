@@ -149,7 +149,9 @@ impl Node {
         };
         let key: Box<str> = trust::account_of(&user).into();
         let waiting = Waiting { user, signature: connect.sig.as_deref().unwrap_or_default().into() };
-        if operators.standing(&key, now).is_some() {
+        let standing = operators.standing(&key, now).map(|live| &live.standing);
+        let bootstrap = standing.is_some_and(Standing::is_bootstrap);
+        if standing.is_some() && !bootstrap {
             return self.finish_login(slot, &waiting);
         }
         match self.find_account(&key) {
@@ -158,6 +160,7 @@ impl Node {
                 Err(why) => self.refuse(id, why),
             },
             Source::Later => self.wait(slot, key, waiting),
+            Source::None(_) if bootstrap => self.finish_login(slot, &waiting),
             Source::None(why) => self.refuse(id, why),
         }
     }
@@ -216,7 +219,11 @@ impl Node {
             Ok(text) => self.take_account(key, text.trim()).map(|_| ()),
             Err(why) => {
                 warn!("Account {key} could not be fetched: {why}");
-                Err(Refusal::NoAccount)
+                let live = self.operators.as_ref().and_then(|operators| operators.live.get(key));
+                match live.is_some_and(|live| live.standing.is_bootstrap()) {
+                    true => Ok(()),
+                    false => Err(Refusal::NoAccount),
+                }
             }
         };
         let ids = self.operators.as_mut().and_then(|operators| operators.waiting.remove(key)).unwrap_or_default();
