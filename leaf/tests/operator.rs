@@ -509,6 +509,16 @@ fn requests_about_accounts_are_answered_as_by_nats_server() {
         heard.push(attempt(server, &Creds::of("cleo"), ""));
         heard
     });
+    // A subject that is no key but a path leads nowhere.
+    let mut path = claims(&accounts()["C"]);
+    path["sub"] = "../escaped".into();
+    let path = sign(&path, &operator_key());
+    both.compare("a path", |server| {
+        let mut sys = logged_in(server, &Creds::of("sys"));
+        let subjects = ["$SYS.REQ.CLAIMS.UPDATE", "$SYS.REQ.ACCOUNT.x.CLAIMS.UPDATE"];
+        subjects.map(|subject| request(&mut sys, subject, &path).to_string()).into()
+    });
+    assert!(!std::env::temp_dir().join("escaped.jwt").exists());
     // What is no JWT at all is told in other words.
     for server in both.each() {
         let mut sys = logged_in(server, &Creds::of("sys"));
@@ -564,6 +574,38 @@ fn strangers_are_not_let_in() {
     let creds = Creds { jwt: token::encode(&claims.to_string(), &account), seed: Some(user.encode()) };
     for _ in 0..50 {
         assert_eq!(attempt(&server, &creds, ""), "-ERR 'Authorization Violation'\r\n");
+    }
+}
+
+/// Options that change who gets in.
+#[test]
+fn sentinels_pinned_accounts_and_caches() {
+    let carol = Creds::of("carol").jwt;
+    let nobody = Creds { jwt: String::new(), seed: None };
+    let rubbish = Creds { jwt: "rubbish".to_owned(), seed: None };
+    let keys =
+        decode::<Operator>(CONFIG.split_whitespace().find(|word| decode::<Operator>(word).is_ok()).unwrap()).unwrap();
+    let trusted: Vec<String> =
+        keys.body.signing_keys.iter().chain([&keys.subject]).map(|key| format!("\"{key}\"")).collect();
+    let without_operator: String =
+        CONFIG.lines().filter(|line| !line.starts_with("operator")).map(|l| format!("{l}\n")).collect();
+    type Build = Box<dyn Fn(&str) -> String>;
+    let configs: [(&str, Build); 4] = [
+        ("sentinel", Box::new(move |_| format!("{CONFIG}\ndefault_sentinel: {carol}"))),
+        ("pinned", Box::new(|_| format!("{CONFIG}\nresolver_pinned_accounts: [{}]", account_key("A")))),
+        (
+            "cache",
+            Box::new(|dir| CONFIG.replace("resolver: MEMORY", &format!("resolver: {{ type: cache, dir: '{dir}' }}"))),
+        ),
+        ("keys", Box::new(move |_| format!("trusted_keys: [{}]\n{without_operator}", trusted.join(", ")))),
+    ];
+    for (name, config) in configs {
+        let Some(both) = Both::start(name, config) else { return };
+        both.compare(name, |server| {
+            let users = ["alice", "cleo", "sys", "mallory"].map(Creds::of);
+            let all = users.iter().chain([&nobody, &rubbish]);
+            all.map(|creds| attempt(server, creds, "SUB c.a 1\r\nPUB c.a 1\r\nx\r\n")).collect()
+        });
     }
 }
 

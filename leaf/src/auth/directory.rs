@@ -121,6 +121,8 @@ pub struct Credential {
     pub signer: Option<Box<str>>,
     /// Seconds since 1970.
     pub issued_at: i64,
+    /// Seconds since 1970; 0 is never.
+    pub expires: i64,
     /// It did not sign.
     pub is_bearer: bool,
     /// It has the permissions of those who have none.

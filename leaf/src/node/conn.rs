@@ -74,6 +74,12 @@ impl Timers {
         self.0[timer as usize] = at;
     }
 
+    /// Sets it to this time if that is earlier.
+    pub(crate) fn advance(&mut self, timer: Timer, at: Nanos) {
+        let set = &mut self.0[timer as usize];
+        *set = at.min(*set);
+    }
+
     pub(crate) fn stop(&mut self, timer: Timer) {
         self.0[timer as usize] = NEVER;
     }

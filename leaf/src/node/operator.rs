@@ -23,6 +23,9 @@ use crate::wire::Connect;
 /// can make up a key, and must not make us ask for a thousand of them.
 const FETCHES_MAX: usize = 64;
 
+/// From here on the clock on the wall was set and has not only been adjusted, nanoseconds.
+const CLOCK_STEP: i128 = 1_000_000_000;
+
 /// What a node in operator mode has besides.
 pub(crate) struct Operators {
     pub(super) trust: Trust,
@@ -97,7 +100,28 @@ impl Node {
     /// What the wall clock shows now, nanoseconds since 1970. It may have been set since the start: a gateway often
     /// learns the time only from the network.
     pub fn set_wall_clock(&mut self, now: Nanos, unix: i128) {
-        self.wall = unix - i128::from(now);
+        let wall = unix - i128::from(now);
+        let stepped = (wall - self.wall).abs() > CLOCK_STEP;
+        self.wall = wall;
+        if stepped && self.operators.is_some() {
+            self.reset_expiries(now);
+        }
+    }
+
+    /// The clock on the wall was set: users may expire sooner than it had seemed. One that would expire later has to
+    /// come again.
+    fn reset_expiries(&mut self, now: Nanos) {
+        let wall = self.wall + i128::from(now);
+        let slots: Vec<usize> = self.conns.iter().map(|(slot, _)| slot).collect();
+        for slot in slots {
+            let conn = &mut self.conns[slot];
+            let identity = conn.peer.identity();
+            let expires = identity.and_then(|identity| Some(identity.credential.as_ref()?.expires)).unwrap_or(0);
+            if let Some(left) = trust::until(expires, wall) {
+                conn.timers.advance(Timer::Expiry, now.saturating_add(left));
+                self.arm(slot as u32);
+            }
+        }
     }
 
     /// Nanoseconds since 1970.
@@ -263,6 +287,7 @@ impl Node {
             account: live.id,
             signer: (user.issuer != live.standing.key).then(|| user.issuer.clone()),
             issued_at: user.issued_at,
+            expires: user.expires,
             is_bearer: granted.is_bearer,
             by_default: granted.by_default,
             max_payload: granted.max_payload,
@@ -498,3 +523,6 @@ fn operators_issuer(config: &Config) -> Option<Box<str>> {
     let strict = first.body.strict_signing_key_usage;
     if strict { first.body.signing_keys.first().cloned() } else { Some(first.subject.clone()) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,9 @@ use sha2::{Digest, Sha256};
 
 use super::{Command, Nanos, Node};
 use crate::auth::jwt::claims::Generic;
+use crate::auth::jwt::issues::{self, is_key};
 use crate::auth::jwt::{Account, Token, decode};
+use crate::auth::nkey::Kind;
 use crate::config::{Delete, ResolverDir};
 
 /// Files that are waited for at the same time; further requests get no answer, as if they were lost.
@@ -231,6 +233,42 @@ impl<'a> Request<'a> {
     }
 }
 
+/// What the answers to updates say, by the kind of directory.
+struct Words {
+    failed: &'static str,
+    invalid: &'static str,
+    done: &'static str,
+    /// A JWT that cannot be read is told by the account of the request's subject.
+    names_nobody: bool,
+}
+
+impl Words {
+    fn of(store: &Store) -> Self {
+        match store.is_cache {
+            false => Self {
+                failed: "jwt update resulted in error",
+                invalid: "jwt validation failed",
+                done: "jwt updated",
+                names_nobody: false,
+            },
+            true => Self {
+                failed: "jwt update cache resulted in error",
+                invalid: "jwt update cache validation failed",
+                done: "jwt updated cache",
+                names_nobody: true,
+            },
+        }
+    }
+}
+
+/// How far an update got.
+enum Step {
+    /// The answer comes when it is written.
+    Writing,
+    /// A cache does not hold that account.
+    Skipped,
+}
+
 /// What came of a request to change accounts.
 struct Outcome<'a> {
     account: &'a str,
@@ -318,6 +356,9 @@ impl Node {
     fn save_if_newer(&mut self, key: &str, text: String) {
         let wall = self.wall_now();
         let Ok(token) = decode::<Account>(&text) else { return };
+        if !is_account_key(key) {
+            return error!("The preloaded account {key:?} is not stored: invalid public key");
+        }
         let Some(store) = self.operators.as_mut().and_then(|operators| operators.store.as_mut()) else { return };
         if store.index.get(key).is_some_and(|old| old.id == token.id || old.issued_at > token.issued_at) {
             return;
@@ -342,65 +383,70 @@ impl Node {
 
     /// A new JWT for the directory.
     fn update_store(&mut self, named: Option<&str>, reply: &[u8], body: &[u8]) {
+        let text = String::from_utf8_lossy(body);
+        let Some(words) = self.operators.as_ref().and_then(|operators| operators.store.as_ref()).map(Words::of) else {
+            return;
+        };
+        let token = match decode::<Account>(&text) {
+            Ok(token) => token,
+            Err(error) => {
+                let account = named.filter(|_| words.names_nobody).unwrap_or("n/a");
+                let error = Some(error.to_string());
+                return self.respond(reply, &Outcome { account, message: words.failed, error });
+            }
+        };
+        let account = &*token.subject;
+        let (message, error) = match self.try_update(&token, named, reply, &text, &words) {
+            Ok(Step::Writing) => return,
+            Ok(Step::Skipped) => ("jwt update cache skipped", None),
+            Err((message, why)) => (message, Some(why)),
+        };
+        let account = if message == words.failed { named.unwrap_or(account) } else { account };
+        self.respond(reply, &Outcome { account, message, error });
+    }
+
+    /// Begins to write an account's JWT; else says which sort of fault it has, and which.
+    fn try_update(
+        &mut self,
+        token: &Token<Account>,
+        named: Option<&str>,
+        reply: &[u8],
+        text: &str,
+        words: &Words,
+    ) -> Result<Step, (&'static str, String)> {
         let wall = self.wall_now();
         let strict = self.config.operator.as_ref().and_then(|operator| operator.operators.first());
-        let strict = strict.filter(|first| first.body.strict_signing_key_usage).map(|first| first.subject.clone());
-        let Some(operators) = &mut self.operators else { return };
-        let Some(store) = &mut operators.store else { return };
-        let cached = store.is_cache;
-        let failed = if cached { "jwt update cache resulted in error" } else { "jwt update resulted in error" };
-        let fail = |account: &str, message: &str, error: &str| {
-            let (account, message, error) = (account.to_owned(), message.to_owned(), error.to_owned());
-            (account, message, error)
-        };
-        let text = String::from_utf8_lossy(body).into_owned();
-        let refused = match decode::<Account>(&text) {
-            Err(error) => {
-                let account = if cached { named.unwrap_or("n/a") } else { "n/a" };
-                Some(fail(account, failed, &error.to_string()))
-            }
-            Ok(token) => match check(&token, named, strict.as_deref()) {
-                Some(why) => Some(fail(named.unwrap_or(&token.subject), failed, why)),
-                None if cached && !operators.live.contains_key(&token.subject) => {
-                    let outcome = Outcome { account: &token.subject, message: "jwt update cache skipped", error: None };
-                    return self.respond(reply, &outcome);
-                }
-                None => {
-                    let issues = crate::auth::jwt::issues::of_account(&token);
-                    let message = if cached { "jwt update cache validation failed" } else { "jwt validation failed" };
-                    let wrong = format!("validation errors: [{}]", issues.join(" "));
-                    (!issues.is_empty()).then(|| fail(&token.subject, message, &wrong)).or_else(|| {
-                        let room = store.make_room(&token.subject);
-                        match room {
-                            Ok(command) => {
-                                self.commands.extend(command);
-                                store.track(&token.subject, &text, wall);
-                                let purpose = Purpose::Update { reply: reply.into(), text: text.clone() };
-                                let op = StoreOp::Save(token.subject.clone(), text.clone());
-                                self.commands.extend(store.ask(&token.subject, purpose, op));
-                                None
-                            }
-                            Err(why) => Some(fail(&token.subject, failed, why)),
-                        }
-                    })
-                }
-            },
-        };
-        if let Some((account, message, error)) = refused {
-            self.respond(reply, &Outcome { account: &account, message: &message, error: Some(error) });
+        let strict = strict.filter(|first| first.body.strict_signing_key_usage).map(|first| &*first.subject);
+        if let Some(why) = check(token, named, strict) {
+            return Err((words.failed, why.to_owned()));
         }
+        let Some(operators) = &mut self.operators else { return Ok(Step::Skipped) };
+        let Some(store) = &mut operators.store else { return Ok(Step::Skipped) };
+        if store.is_cache && !operators.live.contains_key(&token.subject) {
+            return Ok(Step::Skipped);
+        }
+        let issues = issues::of_account(token);
+        if !issues.is_empty() {
+            return Err((words.invalid, format!("validation errors: [{}]", issues.join(" "))));
+        }
+        let room = store.make_room(&token.subject).map_err(|why| (words.failed, why.to_owned()))?;
+        store.track(&token.subject, text, wall);
+        let purpose = Purpose::Update { reply: reply.into(), text: text.to_owned() };
+        let save = store.ask(&token.subject, purpose, StoreOp::Save(token.subject.clone(), text.to_owned()));
+        self.commands.extend(room.into_iter().chain(save));
+        Ok(Step::Writing)
     }
 
     /// The new JWT is in its file.
     fn updated(&mut self, key: &str, reply: &[u8], text: &str, result: Result<(), String>) {
-        let cached = self.operators.as_ref().and_then(|operators| operators.store.as_ref()).is_some_and(|s| s.is_cache);
+        let Some(words) = self.operators.as_ref().and_then(|operators| operators.store.as_ref()).map(Words::of) else {
+            return;
+        };
         if let Err(why) = result {
-            let outcome = Outcome { account: key, message: "jwt update resulted in error", error: Some(why) };
-            return self.respond(reply, &outcome);
+            return self.respond(reply, &Outcome { account: key, message: words.failed, error: Some(why) });
         }
         self.announce_account(key, text);
-        let message = if cached { "jwt updated cache" } else { "jwt updated" };
-        self.respond(reply, &Outcome { account: key, message, error: None });
+        self.respond(reply, &Outcome { account: key, message: words.done, error: None });
     }
 
     /// A new JWT where nothing is stored: for an account that is in use.
@@ -504,8 +550,7 @@ impl Node {
             return refused("not trusted");
         }
         let Some(accounts) = token.body.accounts.clone() else { return refused("malformed request") };
-        let is_key = |key: &str| crate::auth::jwt::issues::is_key(key, crate::auth::nkey::Kind::Account);
-        if accounts.iter().any(|key| !is_key(key)) {
+        if accounts.iter().any(|key| !is_account_key(key)) {
             return refused("malformed request");
         }
         if accounts.iter().any(|key| Some(&**key) == self.config.system_account.as_deref()) {
@@ -559,10 +604,18 @@ impl Node {
     }
 }
 
+fn is_account_key(text: &str) -> bool {
+    is_key(text, Kind::Account)
+}
+
 /// Why a JWT is not taken for the account `named`.
 fn check(token: &Token<Account>, named: Option<&str>, strict: Option<&str>) -> Option<&'static str> {
     if named.is_some_and(|named| *named != *token.subject) {
         return Some("subject does not match jwt content");
     }
-    (strict == Some(&*token.issuer)).then_some("operator requires issuer to be a signing key")
+    if strict == Some(&*token.issuer) {
+        return Some("operator requires issuer to be a signing key");
+    }
+    // It becomes the name of a file.
+    (!is_account_key(&token.subject)).then_some("invalid public key")
 }

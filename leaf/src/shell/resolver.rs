@@ -106,14 +106,20 @@ impl Worker {
 }
 
 fn carry_out(dir: &Path, op: StoreOp) -> StoreAnswer {
-    let path = |key: &str| dir.join(key).with_extension(EXTENSION);
+    // Only keys are names of files, whatever is asked for.
+    let path = |key: &str| match PublicKey::parse(key) {
+        Ok(_) => Ok(dir.join(key).with_extension(EXTENSION)),
+        Err(error) => Err(io::Error::other(error)),
+    };
     let text = |error: io::Error| error.to_string();
     match op {
-        StoreOp::Load(key) => StoreAnswer::Text(fs::read_to_string(path(&key)).map_err(text)),
-        StoreOp::Save(key, jwt) => StoreAnswer::Done(save(&path(&key), &jwt).map_err(text)),
-        StoreOp::Delete { key, keep } => StoreAnswer::Done(delete(&path(&key), keep).map_err(text)),
+        StoreOp::Load(key) => StoreAnswer::Text(path(&key).and_then(fs::read_to_string).map_err(text)),
+        StoreOp::Save(key, jwt) => StoreAnswer::Done(path(&key).and_then(|path| save(&path, &jwt)).map_err(text)),
+        StoreOp::Delete { key, keep } => {
+            StoreAnswer::Done(path(&key).and_then(|path| delete(&path, keep)).map_err(text))
+        }
         StoreOp::LoadAll(keys) => {
-            let read = |key: Box<str>| Some((fs::read_to_string(path(&key)).ok()?, key));
+            let read = |key: Box<str>| Some((path(&key).and_then(fs::read_to_string).ok()?, key));
             StoreAnswer::All(keys.into_iter().filter_map(read).map(|(text, key)| (key, text)).collect())
         }
     }
