@@ -540,6 +540,42 @@ fn a_reload_takes_new_accounts_from_the_file() {
     });
 }
 
+/// An account that is gone from the file, or whose new JWT is void, has no users any more.
+#[test]
+fn a_reload_ends_who_has_lost_the_account() {
+    let line = |name: &str| format!("{}: {}", account_key(name), accounts()[name]);
+    let mut void = claims(&accounts()["C"]);
+    void["exp"] = (unix() - 100).into();
+    let void = format!("{}: {}", account_key("C"), sign(&void, &operator_key()));
+    for (name, changed) in [("gone", CONFIG.replace(&line("C"), "")), ("void", CONFIG.replace(&line("C"), &void))] {
+        assert_ne!(changed, CONFIG);
+        let Some(both) = Both::start(name, memory) else { return };
+        both.compare(name, |server| {
+            let (mut cleo, mut alice) = (logged_in(server, &Creds::of("cleo")), logged_in(server, &Creds::of("alice")));
+            server.reload(&changed);
+            vec![without_info(&cleo.end()), alice.converse("PING\r\n"), attempt(server, &Creds::of("cleo"), "")]
+        });
+    }
+}
+
+/// A sentinel that is added in the file counts at once.
+#[test]
+fn a_reload_takes_another_sentinel() {
+    let Some(both) = Both::start("resentinel", memory) else { return };
+    let changed = format!("{CONFIG}\ndefault_sentinel: {}\n", Creds::of("carol").jwt);
+    let nobody = Creds { jwt: String::new(), seed: None };
+    both.compare("sentinel", |server| {
+        let before = attempt(server, &nobody, "");
+        server.reload(&changed);
+        let started = std::time::Instant::now();
+        let mut after = attempt(server, &nobody, "");
+        while after == before && started.elapsed() < support::PATIENCE {
+            after = attempt(server, &nobody, "");
+        }
+        vec![before, after]
+    });
+}
+
 #[test]
 fn ours_keeps_what_was_pushed_over_a_restart() {
     let dir = std::env::temp_dir().join(format!("petiole-jwt-{}-restart", std::process::id()));

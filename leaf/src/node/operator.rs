@@ -437,8 +437,8 @@ impl Node {
         }
     }
 
-    /// An account was deleted: nobody stays and nobody comes in.
-    pub(super) fn drop_account(&mut self, key: &str) {
+    /// An account is no more: nobody stays, for this `reason`, and nobody comes in.
+    pub(super) fn drop_account(&mut self, key: &str, reason: CloseReason) {
         let Some(operators) = &mut self.operators else { return };
         let Some(live) = operators.live.remove(key) else { return };
         if live.standing.expires > 0 {
@@ -448,7 +448,7 @@ impl Node {
         self.accounts.get_mut(live.id).limits =
             AccountLimits { max_connections: none, max_subscriptions: none, max_payload: Some(0) };
         for member in self.members(live.id) {
-            self.close(member, CloseReason::AccountExpired);
+            self.close(member, reason);
         }
         self.settle();
     }
@@ -498,15 +498,21 @@ impl Node {
         self.touch(slot);
     }
 
-    /// After a reload with `resolver: MEMORY`: accounts may have other JWTs now.
+    /// After a reload: whom the operators trust, and with `resolver: MEMORY` the accounts, which may have other JWTs
+    /// now, or none.
     pub(super) fn reread_accounts(&mut self) {
-        let Some(operators) = &self.operators else { return };
+        let (Some(operators), Some(operator)) = (&mut self.operators, &self.config.operator) else { return };
+        operators.trust = Trust::new(operator, self.config.system_account.as_deref());
+        if !operators_memory(&self.config) {
+            return;
+        }
         let keys: Vec<Box<str>> = operators.live.keys().cloned().collect();
         for key in keys {
             let text = self.config.operator.as_ref().and_then(|operator| operator.preload.get(&*key)).cloned();
-            let Some(text) = text else { continue };
-            if let Err(why) = self.take_account(&key, &text) {
-                warn!("The new JWT of account {key} is not taken: {why}");
+            let taken = text.map_or(Err(Refusal::NoAccount), |text| self.take_account(&key, &text));
+            if let Err(why) = taken {
+                warn!("Account {key} is gone: {why}");
+                self.drop_account(&key, CloseReason::AuthenticationViolation);
             }
         }
     }

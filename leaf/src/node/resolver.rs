@@ -8,7 +8,7 @@ use tracing::{debug, error, warn};
 
 use sha2::{Digest, Sha256};
 
-use super::{Command, Nanos, Node};
+use super::{CloseReason, Command, Nanos, Node};
 use crate::auth::jwt::claims::Generic;
 use crate::auth::jwt::issues::{self, is_key};
 use crate::auth::jwt::{Account, Token, decode};
@@ -523,7 +523,7 @@ impl Node {
                 let keep = store.dir.delete == Delete::Renames;
                 let command = store.ask(key, Purpose::Gone, StoreOp::Delete { key: key.clone(), keep });
                 self.commands.extend(command);
-                self.drop_account(key);
+                self.drop_account(key, CloseReason::AccountExpired);
             }
         }
         let message = format!("deleted {} accounts", accounts.len());

@@ -146,6 +146,7 @@ impl Client {
                 Ok(0) => end = true,
                 Ok(n) => self.heard.extend_from_slice(&bytes[..n]),
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => end = true,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => panic!("waiting for {what}: {error}; heard {text:?}"),
             }
         }
