@@ -527,6 +527,32 @@ fn requests_about_accounts_are_answered_as_by_nats_server() {
     }
 }
 
+/// Where nothing is stored, a new JWT counts for accounts in use.
+#[test]
+fn a_memory_resolver_takes_updates_of_live_accounts() {
+    let Some(both) = Both::start("update", memory) else { return };
+    let mut revoking = claims(&accounts()["C"]);
+    revoking["nats"]["revocations"] = json!({ "*": unix() });
+    let revoking = sign(&revoking, &operator_key());
+    let evil: String = decode::<User>(&Creds::of("mallory").jwt).unwrap().issuer.into();
+    let foreign = sign(&claims(&accounts()["C"]), &evil);
+    let subject = format!("$SYS.REQ.ACCOUNT.{}.CLAIMS.UPDATE", account_key("C"));
+    let other = format!("$SYS.REQ.ACCOUNT.{}.CLAIMS.UPDATE", account_key("B"));
+    both.compare("update", |server| {
+        let mut sys = logged_in(server, &Creds::of("sys"));
+        let mut heard = vec![request(&mut sys, &subject, &revoking).to_string()];
+        let mut cleo = logged_in(server, &Creds::of("cleo"));
+        for (subject, body) in [(&subject, ""), (&other, &revoking), (&subject, &foreign), (&subject, &revoking)] {
+            heard.push(request(&mut sys, subject, body).to_string());
+        }
+        heard.extend([without_info(&cleo.end()), attempt(server, &Creds::of("cleo"), "")]);
+        // Nobody answers the rest.
+        let script = "SUB _INBOX.l 5\r\nPUB $SYS.REQ.CLAIMS.LIST _INBOX.l 0\r\n\r\nPING\r\n";
+        heard.push(without_info(&sys.converse(script)));
+        heard
+    });
+}
+
 #[test]
 fn a_reload_takes_new_accounts_from_the_file() {
     let Some(both) = Both::start("reread", memory) else { return };
