@@ -6,7 +6,7 @@
 use std::rc::Rc;
 use tracing::{error, trace};
 
-use crate::auth::directory::{Connection, Identity};
+use crate::auth::directory::{Connection, Credential, Identity};
 use crate::auth::nkey;
 use crate::auth::permissions::{Session, SubscribeDecision};
 use crate::message::Message;
@@ -101,9 +101,9 @@ impl Client {
             let account = cx.accounts.get(id);
             info.remote_account = Some(account.name.clone());
             info.acc_is_sys = account.is_system;
-            if let Some(max) = account.limits.max_payload {
-                info.max_payload = info.max_payload.min(max as i64);
-            }
+        }
+        if let Some(bounds) = &self.bounds {
+            info.max_payload = bounds.payload_bytes as i64;
         }
         // Said of the server, not of this client: also when one may come in without.
         info.auth_required |= cx.facts.login_configured;
@@ -187,9 +187,10 @@ impl Client {
             self.err(cx, &text);
             return Action::None;
         }
-        let account_left = cx.this.account.map_or(0, |id| cx.accounts.get(id).subscriptions_left());
-        let full = cx.this.subs >= cx.facts.subs_max || cx.this.subs_bytes >= SUBSCRIPTION_BYTES_PER_CONNECTION_MAX;
-        if full || account_left == 0 {
+        let account_max = cx.this.account.map_or(0, |id| cx.accounts.get(id).subscriptions_max());
+        let own_max = self.credential().and_then(|own| own.max_subscriptions).map_or(usize::MAX, |max| max as usize);
+        let full = cx.this.subs >= cx.facts.subs_max.min(account_max).min(own_max);
+        if full || cx.this.subs_bytes >= SUBSCRIPTION_BYTES_PER_CONNECTION_MAX {
             self.err(cx, "maximum subscriptions exceeded");
             return Action::None;
         }
@@ -368,13 +369,17 @@ impl Peer for Client {
     }
 
     fn rules_changed(&mut self, cx: &mut Cx<'_>, identity: Rc<Identity>) {
-        self.bounds = cx
-            .this
-            .account
-            .and_then(|id| cx.accounts.get(id).limits.max_payload)
-            .map(|max| Bounds { payload_bytes: max.min(cx.facts.bounds.payload_bytes), ..cx.facts.bounds });
         self.permissions = identity.permissions.as_ref().map(|p| Box::new(Session::new(p.clone(), &cx.facts.hasher)));
         self.identity = Some(identity);
+        self.limits_changed(cx);
+    }
+
+    fn limits_changed(&mut self, cx: &mut Cx<'_>) {
+        let account = cx.this.account.and_then(|id| cx.accounts.get(id).limits.max_payload);
+        let own = self.credential().and_then(|own| own.max_payload);
+        let most = account.into_iter().chain(own).min();
+        self.bounds =
+            most.map(|max| Bounds { payload_bytes: max.min(cx.facts.bounds.payload_bytes), ..cx.facts.bounds });
     }
 
     fn may_keep(&mut self, cx: &mut Cx<'_>, sub: &Sub) -> Option<bool> {
@@ -408,6 +413,10 @@ impl Peer for Client {
             CloseReason::UnknownOperation => "Unknown Protocol Operation",
             CloseReason::BadClientProtocol => "invalid client protocol",
             CloseReason::NoRespondersRequiresHeaders => "no responders requires headers support",
+            CloseReason::UserExpired => "User Authentication Expired",
+            CloseReason::AccountExpired => "Account Authentication Expired",
+            CloseReason::Revoked => "User Authentication Revoked",
+            CloseReason::MaxSubscriptions => "maximum subscriptions exceeded",
             _ => return None,
         };
         Some(encode::err(text))
@@ -423,6 +432,11 @@ impl Peer for Client {
 }
 
 impl Client {
+    /// What its JWT says of it.
+    fn credential(&self) -> Option<&Credential> {
+        self.identity.as_ref()?.credential.as_deref()
+    }
+
     /// An operation that could not be read. One who still has to log in is told only that.
     fn refused(&self, cx: &Cx<'_>, error: ParseError) -> CloseReason {
         if self.phase == Phase::New && cx.facts.info.auth_required {

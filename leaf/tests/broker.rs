@@ -120,6 +120,22 @@ fn answers_as_nats_server_does() {
     assert!(differ.is_empty(), "{} of {count} differ:\n{}", differ.len(), differ.join("\n"));
 }
 
+/// An account's bound on subscriptions is one for each of its connections.
+#[test]
+fn accounts_bound_the_subscriptions_of_each_connection() {
+    let config = "accounts { A { users: [{ user: root, password: p }], limits: { max_subs: 2 } } }";
+    let Some(theirs) = Server::start_peer("subs", config) else { return };
+    let ours = Server::start("subs", config);
+    for server in [&ours, &theirs] {
+        let [mut one, mut two] = [Client::connect(server), Client::connect(server)];
+        for client in [&mut one, &mut two] {
+            let heard = client.converse(&format!("{ROOT}\r\nSUB x 1\r\nSUB y 2\r\nPING\r\n"));
+            assert_eq!(without_info(&heard), "PONG\r\n");
+        }
+        assert_eq!(one.converse("SUB z 3\r\nPING\r\n"), "-ERR 'maximum subscriptions exceeded'\r\nPONG\r\n");
+    }
+}
+
 #[test]
 fn lame_duck_tells_clients_and_takes_no_more() {
     let server = Server::start("duck", "");

@@ -195,3 +195,5 @@ capture!(users_and_permissions, "client-auth-permissions", 12, &["A6", "A7"]);
 capture!(small_probes, "client-small-probes", 5, &["--- queue publish"]);
 // E and F show draws.
 capture!(requests_and_no_responders, "client-request-queue-noresponders", 3, &["E. ", "F. "]);
+// J1, J4 and J5 sign a nonce that ours cannot be made to repeat; `tests/operator.rs` has the like.
+capture!(jwts, "client-jwt", 3, &["J1", "J4", "J5"]);

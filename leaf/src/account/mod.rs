@@ -57,9 +57,9 @@ impl Volume {
 }
 
 impl Account {
-    /// Subscriptions it may still make.
-    pub fn subscriptions_left(&self) -> usize {
-        self.limits.max_subscriptions.map_or(usize::MAX, |max| (max as usize).saturating_sub(self.interest.len()))
+    /// Subscriptions that each of its connections may have. (As in nats-server, it is no bound on their sum.)
+    pub fn subscriptions_max(&self) -> usize {
+        self.limits.max_subscriptions.map_or(usize::MAX, |max| max as usize)
     }
 
     /// Whether one more connection may log in.
@@ -108,7 +108,7 @@ impl Accounts {
         if self.list.len() + new >= ACCOUNTS_MAX {
             return Err(format!("more than {ACCOUNTS_MAX} accounts"));
         }
-        for account in &mut self.list {
+        for account in self.list.iter_mut().filter(|_| config.operator.is_none()) {
             account.mappings = Mappings::default();
             account.limits = config::AccountLimits::default();
         }
@@ -129,6 +129,11 @@ impl Accounts {
             account.is_system = Some(account.name.as_str()) == system;
         }
         Ok(())
+    }
+
+    /// The account of this name, made if there is none; `None` if there are too many.
+    pub(crate) fn adopt(&mut self, name: &str) -> Option<AccountId> {
+        self.find(name).or_else(|| (self.list.len() < ACCOUNTS_MAX).then(|| self.add(name)))
     }
 
     fn add(&mut self, name: &str) -> AccountId {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use crate::account::AccountId;
 use crate::auth::nkey::{Kind, PublicKey};
 use crate::auth::password::{is_bcrypt, plain_matches};
 use crate::auth::permissions::Compiled;
@@ -50,7 +51,8 @@ impl Connection {
         }
     }
 
-    fn parse(name: &str) -> Option<Self> {
+    /// Reads such a name, in any case.
+    pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|connection| connection.name().eq_ignore_ascii_case(name))
     }
 }
@@ -97,16 +99,72 @@ pub struct Identity {
     /// `authorized_user` of /connz: a user's name, a public key, `[REDACTED]` for a token. Where
     /// nobody must log in it is what the client called itself, and empty if it did not.
     pub name: String,
-    /// Index into `Config::accounts`.
+    /// Index into `Config::accounts`; without a meaning where there is a credential.
     pub account: usize,
     /// What it may do; `None` is everything.
     pub permissions: Option<Rc<Compiled>>,
     /// How it may connect; empty for any way.
     pub connections: Vec<Connection>,
+    /// What its JWT says of it, in operator mode.
+    pub credential: Option<Box<Credential>>,
     proof: Proof,
 }
 
+/// What is kept of a user's JWT, to judge it again when its account changes.
+#[derive(Clone, Debug)]
+pub struct Credential {
+    /// The account.
+    pub account: AccountId,
+    /// The signing key that made the user, if it was not the account itself.
+    pub signer: Option<Box<str>>,
+    /// Seconds since 1970.
+    pub issued_at: i64,
+    /// Seconds since 1970; 0 is never.
+    pub expires: i64,
+    /// It did not sign.
+    pub is_bearer: bool,
+    /// It has the permissions of those who have none.
+    pub by_default: bool,
+    /// Bytes of a message.
+    pub max_payload: Option<usize>,
+    /// Subscriptions of the connection.
+    pub max_subscriptions: Option<u32>,
+    /// `name` of the claims.
+    pub name: Box<str>,
+    /// Labels.
+    pub tags: Vec<Box<str>>,
+}
+
 impl Identity {
+    /// A user that showed its JWT: `key` is its public key.
+    pub fn by_token(
+        key: &str,
+        permissions: Option<Rc<Compiled>>,
+        connections: Vec<Connection>,
+        credential: Credential,
+    ) -> Self {
+        Self {
+            name: key.to_owned(),
+            account: GLOBAL,
+            permissions,
+            connections,
+            credential: Some(Box::new(credential)),
+            proof: Proof::Signature,
+        }
+    }
+
+    /// The same with other permissions.
+    pub fn with_permissions(&self, permissions: Option<Rc<Compiled>>) -> Self {
+        Self {
+            name: self.name.clone(),
+            account: self.account,
+            permissions,
+            connections: self.connections.clone(),
+            credential: self.credential.clone(),
+            proof: self.proof.clone(),
+        }
+    }
+
     fn may_connect(&self, connection: Connection) -> bool {
         self.connections.is_empty() || self.connections.contains(&connection)
     }
@@ -140,8 +198,8 @@ pub enum Decision {
         hash: Secret,
         /// What was offered.
         password: Secret,
-        /// Who it is if they match.
-        identity: Rc<Identity>,
+        /// Who it is if they match; nobody, if only the time must be the same as for somebody.
+        identity: Option<Rc<Identity>>,
     },
 }
 
@@ -152,6 +210,8 @@ pub struct Directory {
     nkeys: BTreeMap<String, (PublicKey, Member)>,
     token: Option<Member>,
     no_auth_user: Option<String>,
+    /// Where a password is hashed: a hash that is nobody's and takes as long as any other.
+    decoy: Option<Secret>,
 }
 
 /// A user: as one who proved it, and as one who need not.
@@ -208,7 +268,8 @@ impl Directory {
             Some(token) => Some(builder.member(HIDDEN, GLOBAL, None, &[], Proof::Token(token.clone()))?),
             None => None,
         };
-        Ok(Self { users, nkeys, token, no_auth_user: auth.no_auth_user.clone() })
+        let decoy = decoy(auth.users.iter().map(|user| &user.password));
+        Ok(Self { users, nkeys, token, no_auth_user: auth.no_auth_user.clone(), decoy })
     }
 
     /// Whether nobody must say who it is: there are no users and there is no token.
@@ -277,6 +338,7 @@ impl Directory {
             account: GLOBAL,
             permissions: None,
             connections: Vec::new(),
+            credential: None,
             proof: Proof::Nothing,
         })
     }
@@ -317,11 +379,27 @@ impl Directory {
         if offered.user.is_empty() {
             return None;
         }
-        let Some(member) = self.users.get(offered.user) else { return Some(Decision::Denied("unknown user")) };
+        let Some(member) = self.users.get(offered.user) else {
+            return Some(self.deny_slowly("unknown user", offered.pass));
+        };
         if !member.proven.may_connect(connection) {
-            return Some(Decision::Denied("connection type not allowed"));
+            return Some(self.deny_slowly("connection type not allowed", offered.pass));
         }
-        Some(compare(&member.proven, offered.pass))
+        Some(match compare(&member.proven, offered.pass) {
+            Decision::Denied(why) => self.deny_slowly(why, offered.pass),
+            decision => decision,
+        })
+    }
+
+    /// Refuses in the time that a user with a hashed password takes, so that nobody learns which names there are.
+    /// (With hashes of several costs the cheaper ones still answer sooner.)
+    fn deny_slowly(&self, why: &'static str, password: &str) -> Decision {
+        match &self.decoy {
+            None => Decision::Denied(why),
+            Some(decoy) => {
+                Decision::CheckPassword { hash: decoy.clone(), password: Secret::new(password), identity: None }
+            }
+        }
     }
 }
 
@@ -332,12 +410,20 @@ fn compare(identity: &Rc<Identity>, offered: &str) -> Decision {
     };
     if is_bcrypt(secret.expose()) {
         let (hash, password) = (secret.clone(), Secret::new(offered));
-        return Decision::CheckPassword { hash, password, identity: identity.clone() };
+        return Decision::CheckPassword { hash, password, identity: Some(identity.clone()) };
     }
     match plain_matches(secret.expose(), offered) {
         true => Decision::Granted(identity.clone()),
         false => Decision::Denied("wrong password or token"),
     }
+}
+
+/// A hash as expensive as the most expensive of `passwords`; `None` if none of them is a hash.
+fn decoy<'a>(passwords: impl Iterator<Item = &'a Secret>) -> Option<Secret> {
+    let hashes = passwords.map(Secret::expose).filter(|password| is_bcrypt(password));
+    // The two digits of the cost.
+    let cost = hashes.filter_map(|hash| hash.get(4..6)).max()?;
+    Some(Secret::new(format!("$2b${cost}${}", "abcdefghijklmnopqrstuusPAkIApvNSrrxdx0BTXtj7R2NfqZq36")))
 }
 
 fn user_key(text: &str) -> Result<PublicKey, String> {
@@ -376,6 +462,7 @@ impl Builder<'_> {
                 account,
                 permissions: permissions.clone(),
                 connections: connections.clone(),
+                credential: None,
                 proof,
             })
         };
@@ -443,7 +530,7 @@ mod tests {
     }
 
     fn denied(directory: &Directory, offered: &Offered<'_>) -> bool {
-        matches!(ask(directory, offered), Decision::Denied(_))
+        matches!(ask(directory, offered), Decision::Denied(_) | Decision::CheckPassword { identity: None, .. })
     }
 
     #[test]
@@ -470,7 +557,34 @@ mod tests {
         assert!(!shown.contains("$2a$") && !shown.contains("\"foo\"") && !shown.contains("\"secret\""), "{shown}");
         let Decision::CheckPassword { hash, password, identity } = decision else { panic!("{shown}") };
         assert_eq!((hash.expose(), password.expose()), (HASH, "foo"));
+        let identity = identity.unwrap();
         assert_eq!((identity.name.as_str(), identity.account), ("bob", 1));
+    }
+
+    /// Whoever is refused waits as long as one whose hash is compared.
+    #[test]
+    fn unknown_names_take_as_long_as_known_ones() {
+        let s1 = directory(s1());
+        let costs = |offered: &Offered<'_>| match ask(&s1, offered) {
+            Decision::CheckPassword { hash, password, .. } => {
+                (hash.expose()[3..7].to_owned(), password.expose().to_owned())
+            }
+            other => panic!("{other:?}"),
+        };
+        for name in ["bob", "alice", "carol"] {
+            assert_eq!(costs(&login(name, "x")), ("$04$".to_owned(), "x".to_owned()), "{name}");
+        }
+        assert_eq!(granted(&s1, &login("alice", "secret")).name, "alice", "who knows it need not wait");
+        let dearer = HASH.replace("$04$", "$05$");
+        let users = vec![user("bob", HASH, 1), user("eve", &dearer, 1)];
+        let both = directory(Auth { users, ..Auth::default() });
+        let Decision::CheckPassword { hash, identity: None, .. } = ask(&both, &login("x", "")) else {
+            panic!("no decoy")
+        };
+        assert!(bcrypt::verify("x", hash.expose()).is_ok(), "a broken hash would take no time");
+        assert!(hash.expose().starts_with("$2b$05$") && is_bcrypt(hash.expose()) && hash.expose().len() == HASH.len());
+        let plain = directory(Auth { users: vec![user("a", "a", 0)], ..Auth::default() });
+        assert!(matches!(ask(&plain, &login("x", "a")), Decision::Denied("unknown user")));
     }
 
     #[test]

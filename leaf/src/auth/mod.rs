@@ -3,6 +3,8 @@
 //! Decisions only: bcrypt, which takes its time, is left to the shell ([`directory::Decision::CheckPassword`]).
 
 pub mod directory;
+pub mod jwt;
 pub mod nkey;
 pub mod password;
 pub mod permissions;
+pub mod trust;

@@ -162,6 +162,25 @@ impl Seed {
         }
     }
 
+    /// The 58 characters. Whoever has them is the owner: for files that nobody else may read.
+    pub fn encode(&self) -> String {
+        let prefix = self.kind.prefix();
+        let mut raw = [0; 36];
+        raw[0] = SEED_PREFIX | prefix >> 5;
+        raw[1] = prefix << 3;
+        raw[2..34].copy_from_slice(&self.bytes);
+        let crc = crc16(&raw[..34]);
+        raw[34..].copy_from_slice(&crc.to_le_bytes());
+        let text = BASE32_NOPAD.encode(&raw);
+        wipe(&mut raw);
+        text
+    }
+
+    /// What its public key stands for.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
     /// The public key that goes with it.
     pub fn public(&self) -> PublicKey {
         PublicKey::new(self.kind, self.signing_key().verifying_key().to_bytes())
@@ -313,6 +332,58 @@ mod tests {
         assert_eq!(read.public().encode(), USER);
         assert_eq!(format!("{read:?}"), "Seed(User)");
         assert_eq!(Seed::parse(USER).unwrap_err(), KeyError::Encoding);
+    }
+
+    /// Made with the command `nk`, whose signature of `a nonce` is the last of each. These keys are for this test only.
+    #[test]
+    fn keys_of_the_real_tool() {
+        for (kind, seed, public, signature) in [
+            (
+                Kind::User,
+                "SUAF4KQBP2ACLVBT4BYS63SJRUTC2PTK4MCKCRAY7UG26PTKKHH5BEWZ3I",
+                "UC2B343AVIRK4B7AHPYGNTTE5IMUSPENPFSIAKFO6UG5BGUYW7FT3PKV",
+                "kZtN6vKNkjDBs3X02n7M7FCqMShibfCSMqGW535_qHHGPfX3dHcXUG-LfCS508kvnv3W5_xiaT1ybQOydF6cBw",
+            ),
+            (
+                Kind::Account,
+                "SAACSUTAJZBXMF6D2JDLSQ74P4MJAZO5STD7CKRMFXRZ5XRKIFZM7EGZIY",
+                "ABGVCXNF7T5KPISZVC2KVZSF5X2MUH2ZH76EXXB6A5LY53OXZHZCN4IA",
+                "BJGvl3fqHqzTiE2zt024oM63g8BMLGLo2tV5U-_sC0BakvC5J-QBccEiuFeuyyBtks8Iu5gOoI4irlfTOEYnDw",
+            ),
+            (
+                Kind::Operator,
+                "SOAIW3XDBIHRVYNPAICLPDI7GEM3C5HFNQIURCC5OS5UYDXV52TZNG52YY",
+                "OD4J3JVNL4OT7VJ4PVV5Z3RYVTDBOJBOEEPMXOZL6ZN6TM65WKZT7N37",
+                "w5ipiGHRYMYLVn4Mt41wgsMxopX6jd7XSv3aPFEUnzgIPWEuO3naKur1mBefirMn0MMtCa6UfnfvsoUwBR7FBA",
+            ),
+            (
+                Kind::Server,
+                "SNAE34653T3C2PLOFIWNA6LK3YNZIUIHZO3CWLUVT7T5QRFFSKYQE27RQM",
+                "NDQ2B7YWCYBK3LRNWBAN54TXPJGZDMYENHFO3U537AOG73JUELXPOWTS",
+                "GdGEslbVryXdQIB8tK7rDBzjq3v865TLvv2ILX8CtBOTO9Qjh2KE-IyioxbCpmne5wg9ni4OO6N57IZkSzEECA",
+            ),
+            (
+                Kind::Cluster,
+                "SCAORBCKKEBTQDH3RMFEKT5IJ4QVQSIUHBAIPSWAAZSMHTG5COMK3S7RHM",
+                "CAOSXKHD3COM3ZHEG7ENG4RDPF4HZOV442OPOY2KDCOT6HRCQIJ3B3VD",
+                "JqoL11yKioKwBWJevf9s8NIWiMCQWdudLTvGwMKKfeAhtJv7FtYkzFujdfLFliL_leqJQ4AThbF6umiGG63lDg",
+            ),
+        ] {
+            let read = Seed::parse(seed).unwrap();
+            assert_eq!((read.kind(), read.encode().as_str()), (kind, seed));
+            assert_eq!(read.public().encode(), public);
+            assert_eq!(read.sign(b"a nonce"), signature);
+            assert!(PublicKey::parse(public).unwrap().verify(b"a nonce", signature));
+            assert!(!PublicKey::parse(public).unwrap().verify(b"another", signature));
+            for cut in 0..seed.len() {
+                assert!(Seed::parse(&seed[..cut]).is_err());
+            }
+        }
+        let curve = "XCQYZ7JFZDV3UPILUQCI5BSMXKC24PGWUD2KFPB2VVLDPU63UMBBNO7L";
+        let read = PublicKey::parse(curve).unwrap();
+        assert_eq!((read.kind(), read.encode().as_str()), (Kind::Curve, curve));
+        let private = "SXAA7HGAJHKLSN45C5JYIH77CUU3F6JOC5SLSH53BTWDWGZRL6OFYV7KY4";
+        assert_eq!(Seed::parse(private).unwrap_err(), KeyError::Prefix, "it cannot sign");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::value::{Entry, Node, Value};
 pub(super) struct Accounts {
     /// The users of the accounts, and where each list stands.
     pub(super) users: Vec<(At, Users)>,
-    system: Option<String>,
+    pub(super) system: Option<String>,
     no_system: bool,
 }
 

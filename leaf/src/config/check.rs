@@ -3,6 +3,7 @@
 use super::defaults::SYSTEM_ACCOUNT;
 use super::duration::show;
 use super::model::Config;
+use super::operator;
 
 /// From here on nats-server advises against large messages, in bytes.
 const LARGE_PAYLOAD: usize = 8 << 20;
@@ -14,6 +15,7 @@ pub fn check(config: &Config) -> Result<(), String> {
     if config.server_name.contains(' ') {
         return Err("server name cannot contain spaces".to_owned());
     }
+    operator::check(config)?;
     no_auth_user(config)?;
     system_account(config)
 }
@@ -61,6 +63,10 @@ fn no_auth_user(config: &Config) -> Result<(), String> {
 }
 
 fn system_account(config: &Config) -> Result<(), String> {
+    if config.operator.is_some() {
+        // It comes from the resolver.
+        return Ok(());
+    }
     match &config.system_account {
         Some(name) if name != SYSTEM_ACCOUNT && !config.accounts.iter().any(|account| account.name == *name) => {
             Err("error resolving system account: account missing".to_owned())

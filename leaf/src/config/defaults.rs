@@ -41,6 +41,7 @@ impl Default for Config {
             tls: None,
             allow_non_tls: false,
             auth: Auth::default(),
+            operator: None,
             accounts: vec![Account { name: GLOBAL_ACCOUNT.to_owned(), ..Account::default() }],
             system_account: Some(SYSTEM_ACCOUNT.to_owned()),
             warnings: Vec::new(),

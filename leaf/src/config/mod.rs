@@ -16,6 +16,7 @@ mod limits;
 mod listen;
 mod log;
 mod model;
+mod operator;
 mod parse;
 mod permissions;
 mod read;

@@ -2,9 +2,11 @@
 //!
 //! Nothing here can hold what a server could not run with; the checks are in `read`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
+
+use crate::auth::jwt::{self, Token};
 
 /// Everything a server needs to know before it opens a port.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,12 +51,21 @@ pub struct Config {
     pub allow_non_tls: bool,
     /// Who may log in, and to which account.
     pub auth: Auth,
+    /// Operator mode, if the server is in it: accounts and users then come as JWTs.
+    pub operator: Option<Operator>,
     /// The accounts, `$G` first, then as in the file; users refer to them by index.
     pub accounts: Vec<Account>,
     /// `system_account`; `$SYS` unless named. `None` with `no_system_account`.
     pub system_account: Option<String>,
     /// Remarks that do not prevent a start: deprecated spellings, discouraged values. `file:line:col: text`.
     pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// Whether a client must say who it is.
+    pub fn login_required(&self) -> bool {
+        self.auth.required() || self.operator.is_some()
+    }
 }
 
 /// An address to serve monitoring on.
@@ -180,6 +191,64 @@ impl Auth {
     pub fn required(&self) -> bool {
         self.token.is_some() || !self.users.is_empty() || !self.nkeys.is_empty()
     }
+}
+
+/// Operator mode: `operator` or `trusted_keys`, and where accounts come from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Operator {
+    /// The trusted operators.
+    pub operators: Vec<Token<jwt::Operator>>,
+    /// `trusted_keys`: keys of operators without their JWTs.
+    pub trusted_keys: Vec<String>,
+    /// Where the JWTs of accounts are; `check` refuses operators without one.
+    pub resolver: Option<Resolver>,
+    /// `resolver_preload`: JWTs of accounts, by public key; each is signed by the issuer it names.
+    pub preload: BTreeMap<String, String>,
+    /// `resolver_pinned_accounts`: the only accounts, but for the system account; empty for no such limit.
+    pub pinned: BTreeSet<String>,
+    /// `default_sentinel`: the user JWT of those who bring none.
+    pub default_sentinel: Option<String>,
+}
+
+/// Where the JWTs of accounts are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resolver {
+    /// `MEMORY`: in `resolver_preload`, nowhere else.
+    Memory,
+    /// `URL(…)`: with a slash at the end, to which the account's key is added.
+    Url(String),
+    /// `type: full`: all of them in a directory.
+    Full(ResolverDir),
+    /// `type: cache`: those in use in a directory.
+    Cache(ResolverDir),
+}
+
+/// A directory of account JWTs, `<public key>.jwt` each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResolverDir {
+    /// The directory; made if it is not there.
+    pub dir: PathBuf,
+    /// Accounts at most.
+    pub limit: Option<usize>,
+    /// Between two looks at what other servers have.
+    pub interval: Duration,
+    /// How long an account may take to come from another server.
+    pub timeout: Duration,
+    /// `allow_delete`, `hard_delete`.
+    pub delete: Delete,
+    /// How long an account that nobody asks for is kept.
+    pub ttl: Option<Duration>,
+}
+
+/// What a request to delete accounts does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delete {
+    /// Nothing.
+    Refused,
+    /// The file gets another name.
+    Renames,
+    /// The file goes.
+    Removes,
 }
 
 /// A password or token as configured; `Debug` never prints it.

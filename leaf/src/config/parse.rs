@@ -11,7 +11,7 @@ use super::lex::{Cursor, Fault, Key, Scalar};
 use super::value::{Entry, Map, Node, Value};
 
 /// The largest file that is read, in bytes.
-const MAX_FILE: usize = 4 << 20;
+const MAX_FILE: usize = 32 << 20;
 /// How many files one configuration may be put together from.
 const MAX_FILES: usize = 256;
 /// How deep lists, maps, includes and environment values may be nested, together.

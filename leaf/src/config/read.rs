@@ -6,6 +6,7 @@ use super::accounts::{self, Accounts};
 use super::authorization::{self, Authorization};
 use super::error::{Error, Errors, Notes, Place};
 use super::model::Config;
+use super::operator::{self, Operators};
 use super::parse::parse;
 use super::value::{Map, Node};
 use super::{Source, digest, limits, listen, log, refused, tls};
@@ -27,14 +28,15 @@ pub(super) struct Draft {
     /// `authorization`, checked against the accounts' users in the end: either may come first.
     pub(super) authorization: Option<Authorization>,
     pub(super) accounts: Accounts,
+    pub(super) operators: Operators,
     pub(super) notes: Notes,
 }
 
 /// Options of one idea: deals with the option `key` (in lower case) if it is one of them.
 type Group = fn(&mut Draft, key: &str, node: &Node) -> Result<Taken, Error>;
 
-const GROUPS: [Group; 7] =
-    [listen::set, limits::set, log::set, tls::set, authorization::set, accounts::set, refused::set];
+const GROUPS: [Group; 8] =
+    [listen::set, limits::set, log::set, tls::set, authorization::set, accounts::set, operator::set, refused::set];
 
 /// Reads the configuration file at `path` and all that it includes.
 ///
@@ -50,6 +52,7 @@ pub fn read(path: &Path, source: &mut dyn Source) -> Result<Config, Errors> {
         draft.notes.remark(Error { place: Place::File(path.into()), text });
     }
     options(&mut draft, &tree);
+    operator::finish(&mut draft, source);
     finish(draft)
 }
 

@@ -30,6 +30,12 @@ use std::net::SocketAddr;
 use crate::account::Account;
 use crate::node::{Kind, Nanos, Node};
 pub use endpoint::{Endpoint, RequestCounts};
+
+/// A moment, nanoseconds since 1970, as JSON has it.
+pub(crate) fn time_text(unix: i128) -> String {
+    Rfc3339(unix).to_string()
+}
+
 use query::Query;
 use time::Rfc3339;
 

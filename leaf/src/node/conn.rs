@@ -3,9 +3,9 @@
 use hashbrown::HashTable;
 use std::rc::Rc;
 
-use super::Nanos;
 use super::outq::OutQueue;
 use super::peer::{Core, Peer};
+use super::{Nanos, Waiting};
 use crate::auth::directory::Identity;
 use crate::interest::SubId;
 
@@ -55,21 +55,29 @@ pub(crate) enum Timer {
     Write,
     /// Reading goes on.
     Resume,
+    /// Its user is no more.
+    Expiry,
 }
 
 /// When to wake up for one connection, the earliest counts.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Timers([Nanos; 4]);
+pub(crate) struct Timers([Nanos; 5]);
 
 const NEVER: Nanos = Nanos::MAX;
 
 impl Timers {
     pub(crate) fn new() -> Self {
-        Self([NEVER; 4])
+        Self([NEVER; 5])
     }
 
     pub(crate) fn set(&mut self, timer: Timer, at: Nanos) {
         self.0[timer as usize] = at;
+    }
+
+    /// Sets it to this time if that is earlier.
+    pub(crate) fn advance(&mut self, timer: Timer, at: Nanos) {
+        let set = &mut self.0[timer as usize];
+        *set = at.min(*set);
     }
 
     pub(crate) fn stop(&mut self, timer: Timer) {
@@ -127,6 +135,8 @@ pub(crate) struct Conn {
     pub(crate) deciding: bool,
     /// Who it is if that password is right.
     pub(crate) pending_login: Option<Rc<Identity>>,
+    /// The login that waits for its account's JWT.
+    pub(crate) waiting: Option<Box<Waiting>>,
     /// Producers wait for this one to catch up.
     pub(crate) holding: bool,
     /// It ends as soon as the node has finished what it is doing.
@@ -159,6 +169,11 @@ pub enum CloseReason {
     HeadersViolation,
     NoRespondersRequiresHeaders,
     Kicked,
+    UserExpired,
+    AccountExpired,
+    Revoked,
+    SignerChanged,
+    MaxSubscriptions,
 }
 
 impl CloseReason {
@@ -167,7 +182,10 @@ impl CloseReason {
         match self {
             Self::ClientClosed => "Client Closed",
             Self::AuthenticationTimeout => "Authentication Timeout",
-            Self::AuthenticationViolation => "Authentication Failure",
+            Self::AuthenticationViolation | Self::SignerChanged => "Authentication Failure",
+            Self::UserExpired | Self::AccountExpired => "Authentication Expired",
+            Self::Revoked => "Credentials Revoked",
+            Self::MaxSubscriptions => "Maximum Subscriptions Exceeded",
             Self::TlsHandshake => "TLS Handshake Failure",
             Self::SlowConsumerPending => "Slow Consumer (Pending Bytes)",
             Self::SlowConsumerDeadline => "Slow Consumer (Write Deadline)",

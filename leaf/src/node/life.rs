@@ -83,6 +83,7 @@ impl Node {
             paused: false,
             deciding: false,
             pending_login: None,
+            waiting: None,
             holding: false,
             closing: None,
         }));
@@ -297,6 +298,7 @@ impl Node {
         for sub in subs {
             self.remove_sub(sub);
         }
+        self.conns[slot as usize].timers.stop(Timer::Expiry);
         if let Some(account) = self.conns[slot as usize].core.account.take() {
             self.accounts.get_mut(account).connections -= 1;
         }
@@ -304,6 +306,9 @@ impl Node {
 
     pub(super) fn login(&mut self, slot: u32, connect: &Connect) {
         self.log_out(slot);
+        if self.is_in_operator_mode() {
+            return self.login_by_token(slot, connect);
+        }
         let id = self.conns[slot as usize].core.id;
         let nonce = crate::auth::nkey::nonce_text(self.conns[slot as usize].core.nonce);
         let connection = self.conns[slot as usize].peer.connection();
@@ -322,22 +327,26 @@ impl Node {
                 let conn = &mut self.conns[slot as usize];
                 conn.deciding = true;
                 conn.paused = true;
-                conn.pending_login = Some(identity);
+                conn.pending_login = identity;
                 self.commands.push_back(Command::Pause(id));
                 self.commands.push_back(Command::CheckPassword { conn: id, hash, password });
             }
         }
     }
 
-    fn refuse(&mut self, id: ConnId, why: &'static str) {
+    pub(super) fn refuse(&mut self, id: ConnId, why: impl std::fmt::Display) {
         if let Some(conn) = self.find(id) {
             error!("{} - cid:{} - authentication error: {why}", conn.core.remote, id.cid);
         }
         self.close(id, CloseReason::AuthenticationViolation);
     }
 
-    fn admit(&mut self, slot: u32, identity: Rc<Identity>) {
-        let account = self.accounts.configured(identity.account);
+    pub(super) fn admit(&mut self, slot: u32, identity: Rc<Identity>) {
+        let account = match &identity.credential {
+            Some(credential) => credential.account,
+            None => self.accounts.configured(identity.account),
+        };
+        let by_token = identity.credential.is_some();
         let id = self.conns[slot as usize].core.id;
         if !self.accounts.get(account).has_room() {
             return self.close(id, CloseReason::MaxAccountConnections);
@@ -349,6 +358,9 @@ impl Node {
         conn.core.account = Some(account);
         conn.timers.stop(Timer::Login);
         self.with_peer(slot, |peer, cx| peer.logged_in(cx, identity));
+        if by_token && self.is_over_subscribed(id) {
+            self.close(id, CloseReason::MaxSubscriptions);
+        }
     }
 
     /// The answer to [`Command::CheckPassword`].

@@ -10,10 +10,12 @@ mod conn;
 mod draw;
 mod lame_duck;
 mod life;
+mod operator;
 mod outq;
 mod peer;
 mod publish;
 mod reload;
+mod resolver;
 mod subs;
 mod thrift;
 
@@ -25,6 +27,7 @@ use std::net::SocketAddr;
 
 use crate::account::{Accounts, Volume};
 use crate::auth::directory::Directory;
+use crate::auth::trust::Zones;
 use crate::config::{self, Config, Secret};
 use crate::interest::SubId;
 use crate::subject;
@@ -34,8 +37,11 @@ use conn::Timer;
 pub use conn::{CloseReason, ConnId, Stats, TlsFacts};
 use draw::Draw;
 pub use life::ClosedConn;
+use operator::Operators;
+pub(crate) use operator::Waiting;
 pub use outq::{OutQueue, Pool};
 pub use peer::{About, Action, Core, Cx, Kind, Out, Peer, Pulse, Step};
+pub use resolver::{StoreAnswer, StoreOp};
 use subs::Subs;
 pub use subs::{Sid, Sub};
 use thrift::Thrift;
@@ -117,7 +123,7 @@ impl Facts {
             host: identity.host.clone(),
             port: identity.port,
             headers: !limits.no_headers,
-            auth_required: config.auth.required() && config.auth.no_auth_user.is_none(),
+            auth_required: config.login_required() && config.auth.no_auth_user.is_none(),
             tls_required: config.tls.is_some() && !config.allow_non_tls,
             tls_verify: config.tls.as_ref().is_some_and(|tls| tls.verify),
             tls_available: config.tls.is_some() && config.allow_non_tls,
@@ -136,8 +142,8 @@ impl Facts {
             bounds: Bounds { control_line_bytes: limits.max_control_line, payload_bytes: payload },
             subs_max,
             lag_bytes: LAG_BYTES_MAX.min(limits.max_pending / 4),
-            login_configured: config.auth.required(),
-            nonces: !config.auth.nkeys.is_empty(),
+            login_configured: config.login_required(),
+            nonces: !config.auth.nkeys.is_empty() || config.operator.is_some(),
             trace: config.log.trace,
             trace_bytes_max: config.log.max_traced_msg_len,
             login_within: nanos(login),
@@ -156,6 +162,11 @@ pub(crate) fn subscription_bytes(subject: &[u8], queue: Option<&[u8]>, sid: &[u8
 /// A configured duration on the node's clock; what does not fit is for ever.
 pub(crate) fn nanos(duration: std::time::Duration) -> Nanos {
     Nanos::try_from(duration.as_nanos()).unwrap_or(Nanos::MAX / 4)
+}
+
+/// The zones of a node that was not told of any.
+fn utc_only(name: &str) -> Option<jiff::tz::TimeZone> {
+    ["", "UTC"].contains(&name).then_some(jiff::tz::TimeZone::UTC)
 }
 
 /// Sums over all connections, past ones included.
@@ -203,6 +214,21 @@ pub enum Command {
         /// The password.
         password: Secret,
     },
+    /// Get an account's JWT from this address, then call [`Node::account_fetched`].
+    FetchAccount {
+        /// The account.
+        key: Box<str>,
+        /// Where it is.
+        url: String,
+    },
+    /// Do something with a file of the directory resolver, in the order of the commands, then call
+    /// [`Node::store_answered`].
+    Store {
+        /// For the answer.
+        ticket: u64,
+        /// What to do.
+        op: StoreOp,
+    },
     /// Accept no more connections.
     StopListening,
     /// Everybody has left: end.
@@ -230,6 +256,9 @@ pub struct Node {
     pub(crate) tally: Tally,
     pub(crate) closed: VecDeque<ClosedConn>,
     pub(crate) config_loaded: Nanos,
+    /// The wall clock at the node's time 0, nanoseconds since 1970, as it is set now.
+    wall: i128,
+    operators: Option<Box<Operators>>,
     hasher: FixedState,
     pool: Pool,
     thrift: Thrift,
@@ -256,11 +285,21 @@ impl Node {
     /// # Errors
     /// When the configuration holds something only found out by building it; the text names it.
     pub fn new(config: Config, identity: Identity, seed: u64) -> Result<Self, String> {
+        Self::with_zones(config, identity, seed, Box::new(utc_only))
+    }
+
+    /// A node that knows time zones: users may be limited to times of day.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_zones(config: Config, identity: Identity, seed: u64, zones: Box<Zones>) -> Result<Self, String> {
         let hasher = FixedState::with_seed(seed);
         let directory = Directory::build(&config)?;
         let accounts = Accounts::new(&config, seed)?;
         let facts = Facts::new(&config, &identity, hasher.clone());
-        Ok(Self {
+        let mut node = Self {
+            wall: identity.epoch,
+            operators: Operators::new(&config, zones),
             facts,
             directory,
             accounts,
@@ -286,7 +325,9 @@ impl Node {
             hold: 0,
             mapped: Vec::new(),
             lame_duck: None,
-        })
+        };
+        node.raise_system_account()?;
+        Ok(node)
     }
 
     /// What to do next, in this order.
@@ -319,7 +360,7 @@ impl Node {
     pub fn deadline(&self) -> Option<Nanos> {
         let timer = self.timers.peek().map(|Reverse((at, ..))| *at);
         let duck = self.lame_duck.as_ref().map(lame_duck::LameDuck::due);
-        timer.into_iter().chain(duck).min()
+        timer.into_iter().chain(duck).chain(self.operators_due()).min()
     }
 
     /// The node's time, as of the last call.
@@ -456,7 +497,10 @@ impl Node {
             Action::None => {}
             Action::Publish(message) => {
                 self.tally.received.count(message.body.len());
-                let delivered = self.publish(slot, &message);
+                let mut delivered = self.publish(slot, &message);
+                if self.operators.is_some() {
+                    delivered |= self.overhear(slot, &message);
+                }
                 if !delivered && !message.reply.is_empty() && self.conns[slot as usize].peer.wants_no_responders() {
                     self.no_responders(slot, &message);
                 }
@@ -591,6 +635,8 @@ impl Node {
             }
         }
         self.waddle();
+        self.expire_accounts();
+        self.sweep_store();
         self.settle();
     }
 
@@ -602,6 +648,9 @@ impl Node {
         }
         if conn.timers.expired(Timer::Write, now) {
             return self.close(id, CloseReason::SlowConsumerDeadline);
+        }
+        if conn.timers.expired(Timer::Expiry, now) {
+            return self.close(id, CloseReason::UserExpired);
         }
         if conn.timers.expired(Timer::Resume, now) {
             self.resume(id);

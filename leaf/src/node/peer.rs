@@ -69,6 +69,9 @@ pub trait Peer {
     /// [`Self::may_keep`].
     fn rules_changed(&mut self, cx: &mut Cx<'_>, identity: Rc<Identity>);
 
+    /// The limits of its account changed.
+    fn limits_changed(&mut self, cx: &mut Cx<'_>);
+
     /// Whether a subscription is still allowed: `None` if not (the peer says so to the other side),
     /// else whether deliveries are filtered.
     fn may_keep(&mut self, cx: &mut Cx<'_>, sub: &Sub) -> Option<bool>;

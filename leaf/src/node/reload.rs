@@ -1,10 +1,12 @@
 //! A changed configuration takes effect; nobody is disconnected who need not be.
 
+use std::collections::BTreeSet;
 use tracing::debug;
 
 use super::{CloseReason, ConnId, Cx, Facts, Nanos, Node, Out};
 use crate::auth::directory::Directory;
-use crate::config::Config;
+use crate::auth::jwt::{Operator, Token};
+use crate::config::{Config, Resolver};
 use crate::interest::SubId;
 
 impl Node {
@@ -26,6 +28,7 @@ impl Node {
         self.facts = facts;
         self.directory = directory;
         self.config = config;
+        self.reread_accounts();
         self.config_loaded = now;
         self.check_logins();
         self.check_count();
@@ -43,6 +46,10 @@ impl Node {
             let Some(conn) = self.find(id) else { continue };
             let Some(account) = conn.core.account else { continue };
             let Some(identity) = conn.peer.identity() else { continue };
+            if identity.credential.is_some() {
+                // Its account says who it is, not the configuration.
+                continue;
+            }
             match self.directory.still_valid(&identity, conn.peer.connection()) {
                 Some(new) if self.accounts.configured(new.account) == account => {
                     self.with_peer(id.slot, |peer, cx| peer.rules_changed(cx, new));
@@ -58,7 +65,7 @@ impl Node {
         }
     }
 
-    fn check_subs(&mut self, slot: u32) {
+    pub(super) fn check_subs(&mut self, slot: u32) {
         let ids: Vec<SubId> = self.conns[slot as usize].subs.iter().copied().collect();
         for id in ids {
             match self.ask_sub(slot, id) {
@@ -97,6 +104,18 @@ impl Node {
     }
 }
 
+/// Whom accounts must be signed by.
+fn trusted(config: &Config) -> Option<Trusted<'_>> {
+    let operator = config.operator.as_ref()?;
+    Some((&operator.operators, &operator.trusted_keys, &operator.pinned))
+}
+
+type Trusted<'a> = (&'a [Token<Operator>], &'a [String], &'a BTreeSet<String>);
+
+fn resolver(config: &Config) -> Option<&Resolver> {
+    config.operator.as_ref()?.resolver.as_ref()
+}
+
 /// The first field that differs and cannot while the server runs.
 fn fixed_field(old: &Config, new: &Config) -> Option<&'static str> {
     let fixed = [
@@ -106,6 +125,8 @@ fn fixed_field(old: &Config, new: &Config) -> Option<&'static str> {
         ("HTTPBasePath", old.http_base_path != new.http_base_path),
         ("HTTPPort", old.monitor != new.monitor),
         ("StoreDir", old.store_dir != new.store_dir),
+        ("TrustedOperators", trusted(old) != trusted(new)),
+        ("AccountResolver", resolver(old) != resolver(new)),
         ("SystemAccount", old.system_account != new.system_account),
         ("AllowNonTLS", old.allow_non_tls != new.allow_non_tls),
         ("NoHeaderSupport", old.limits.no_headers != new.limits.no_headers),

@@ -5,7 +5,7 @@
 //! a connection however many requests it makes; then it is closed after the answer that is under way.
 //! Requests' bodies are not read.
 
-mod io;
+pub(super) mod io;
 mod process;
 
 use http_body_util::Full;

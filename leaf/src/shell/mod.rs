@@ -5,6 +5,7 @@
 pub mod files;
 pub mod http;
 pub mod log;
+pub mod resolver;
 pub mod run;
 pub mod server;
 pub mod signal;

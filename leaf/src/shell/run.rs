@@ -1,5 +1,6 @@
 //! From the command line to the last connection: what both programs do, in order.
 
+use jiff::tz::TimeZone;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::cell::Cell;
 use std::io;
@@ -13,6 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal as on_signal};
 use tokio::task::{LocalSet, spawn_local};
 use tracing::{error, info, warn};
 
+use super::resolver::{self, Worker};
 use super::server::{Server, TlsSetup};
 use super::tls::ServerTls;
 use super::{files, http, log, signal};
@@ -159,6 +161,7 @@ async fn serve(
 ) -> Result<(), String> {
     raise_file_limit();
     let signals = Signals::new()?;
+    let accounts = resolver::open(&config).await?;
     let host = config.host.clone().unwrap_or_else(|| default_host(&config).to_owned());
     let (clients, address) = listen(&host, config.port, "port").await?;
     let monitor = match &config.monitor {
@@ -172,9 +175,16 @@ async fn serve(
     let draws = u64::from_le_bytes([seed[32], seed[33], seed[34], seed[35], seed[36], seed[37], seed[38], seed[39]]);
     let port_files = Files::write(&config, address, monitor.as_ref().map(|(_, at)| *at))?;
     let base_path = config.monitor.as_ref().map(|at| at.base_path.clone()).unwrap_or_default();
-    let open = flags.config.is_none() && !config.auth.required();
-    let node = Node::new(config, identity, draws)?;
-    let server = Server::new(node, Instant::now(), tls);
+    let open = flags.config.is_none() && !config.login_required();
+    let (orders, inbox) = tokio::sync::mpsc::unbounded_channel();
+    let worker = Worker::new(&config, inbox);
+    let node = Node::with_zones(config, identity, draws, Box::new(time_zone))?;
+    let server = Server::new(node, Instant::now(), tls, orders);
+    if let Some(worker) = worker {
+        server.set_wall_clock();
+        spawn_local(worker.run(server.clone()));
+        server.with_node(|node, now| node.store_opened(now, accounts));
+    }
     spawn_local(server.clone().keep_time());
     spawn_local(accept(server.clone(), clients));
     if let Some((listener, _)) = monitor {
@@ -195,7 +205,12 @@ async fn serve(
 
 /// Without a word about where to listen, everybody is reached only if everybody must log in.
 fn default_host(config: &Config) -> &'static str {
-    if config.auth.required() { ANY_HOST } else { LOOPBACK }
+    if config.login_required() { ANY_HOST } else { LOOPBACK }
+}
+
+/// A time zone of this machine; its own for an empty name.
+fn time_zone(name: &str) -> Option<TimeZone> {
+    if name.is_empty() { Some(TimeZone::system()) } else { TimeZone::get(name).ok() }
 }
 
 /// As many connections as the system allows, not as many as a shell's default does.
@@ -259,7 +274,7 @@ fn welcome(
     for remark in config::remarks(config) {
         warn!("{remark}");
     }
-    if config.host.is_none() && !config.auth.required() {
+    if config.host.is_none() && !config.login_required() {
         info!("Nobody has to log in and no host is set: only this machine can connect");
     }
     if let Some(at) = monitor {
@@ -392,9 +407,13 @@ fn reload(server: &Rc<Server>, flags: &Flags, log: &log::Handle) {
 fn try_reload(server: &Rc<Server>, flags: &Flags, log: &log::Handle) -> Result<(), String> {
     let config = load(flags)?;
     let tls = load_tls(&config)?;
+    let accounts = resolver::reread(&config)?;
     let change = log.prepare(&config.log)?;
     let (pid_file, digest, warnings) = (config.pid_file.clone(), config.digest.clone(), config.warnings.clone());
     server.with_node(|node, now| node.reload(now, config))?;
+    if let Some(accounts) = accounts {
+        server.with_node(|node, now| node.store_opened(now, accounts));
+    }
     *server.tls.borrow_mut() = tls.map(Rc::new);
     log.adopt(change);
     for warning in warnings {

@@ -11,19 +11,21 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::{AbortHandle, spawn_local};
 use tracing::{debug, error, warn};
 
+use super::resolver;
 use super::tls::{ServerTls, TlsStream};
 use crate::auth::password;
 use crate::client::Client;
 use crate::config::{HandshakeFirst, Secret};
-use crate::node::{Arrival, CloseReason, Command, ConnId, Nanos, Node, OutQueue, TlsFacts};
+use crate::node::{Arrival, CloseReason, Command, ConnId, Nanos, Node, OutQueue, StoreOp, TlsFacts};
 
 /// Bytes read at once, by all connections into the same buffer.
 const READ_BYTES: usize = 256 * 1024;
@@ -54,6 +56,8 @@ pub struct Server {
     /// The certificates in use; changed by a reload.
     pub tls: RefCell<Option<Rc<TlsSetup>>>,
     passwords: Rc<Semaphore>,
+    /// Orders for the resolver's directory.
+    store: UnboundedSender<(u64, StoreOp)>,
 }
 
 /// TLS as configured.
@@ -117,7 +121,12 @@ struct Tls {
 
 impl Server {
     /// A server around `node`, whose time 0 is now.
-    pub fn new(node: Node, started: Instant, tls: Option<TlsSetup>) -> Rc<Self> {
+    pub fn new(
+        node: Node,
+        started: Instant,
+        tls: Option<TlsSetup>,
+        store: UnboundedSender<(u64, StoreOp)>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             node: RefCell::new(node),
             sockets: RefCell::default(),
@@ -130,12 +139,19 @@ impl Server {
             shutdown: Notify::new(),
             tls: RefCell::new(tls.map(Rc::new)),
             passwords: Rc::new(Semaphore::new(PASSWORD_CHECKS_MAX)),
+            store,
         })
     }
 
     /// The node's clock.
     pub fn now(&self) -> Nanos {
         self.started.elapsed().as_nanos() as Nanos
+    }
+
+    /// Tells the node what the clock on the wall shows: it may have been set.
+    pub fn set_wall_clock(&self) {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        self.node.borrow_mut().set_wall_clock(self.now(), unix as i128);
     }
 
     /// Calls the node, then does what it asks for.
@@ -184,6 +200,17 @@ impl Server {
                 }
             }
             Command::CheckPassword { conn, hash, password } => self.check_password(conn, hash, password),
+            Command::FetchAccount { key, url } => {
+                let server = self.clone();
+                spawn_local(async move {
+                    let result = resolver::fetch(&url).await;
+                    server.with_node(|node, now| node.account_fetched(now, &key, result));
+                });
+            }
+            Command::Store { ticket, op } => {
+                // Nobody is there to answer only if there is no directory, and then nobody asks.
+                let _ = self.store.send((ticket, op));
+            }
             Command::StopListening => self.stop_listening.notify_one(),
             Command::Shutdown => self.shutdown.notify_one(),
         }
@@ -323,6 +350,7 @@ impl Server {
                 () = sleep => {}
                 () = self.timer.notified() => continue,
             }
+            self.set_wall_clock();
             self.with_node(Node::tick);
         }
     }
@@ -337,6 +365,7 @@ impl Server {
         if getrandom::fill(&mut nonce).is_err() {
             return warn!("no randomness: connection from {remote} refused");
         }
+        self.set_wall_clock();
         let (read, write) = stream.into_split();
         let arrival = Arrival { remote, nonce };
         let id = self.node.borrow_mut().accept(self.now(), &arrival, Box::new(Client::new()));

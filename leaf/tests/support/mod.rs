@@ -271,6 +271,7 @@ impl Client {
                 Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof) => {
                     end = true;
                 }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => panic!("waiting for {what}: {error}; heard {text:?}"),
             }
         }
@@ -312,6 +313,11 @@ impl Client {
     pub(crate) fn say_and_end(&mut self, text: &str) -> String {
         self.say(text);
         self.end()
+    }
+
+    /// Reads up to a PONG, or the end.
+    pub(crate) fn until_pong_or_end(&mut self) -> String {
+        self.hear("a PONG or the end", |text, end| end || text.contains("PONG\r\n"))
     }
 
     pub(crate) fn end(&mut self) -> String {

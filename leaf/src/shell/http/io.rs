@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 const READ_BYTES: usize = 2048;
 
 /// A socket for hyper.
-pub(super) struct Stream(pub(super) TcpStream);
+pub(in crate::shell) struct Stream(pub(in crate::shell) TcpStream);
 
 impl hyper::rt::Read for Stream {
     fn poll_read(

@@ -10,7 +10,8 @@ use crate::monitor::tests::empty;
 fn with_server<R: Send + 'static>(client: impl FnOnce(SocketAddr) -> R + Send + 'static) -> R {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     tokio::task::LocalSet::new().block_on(&runtime, async {
-        let server = Server::new(empty(), std::time::Instant::now(), None);
+        let (orders, _) = tokio::sync::mpsc::unbounded_channel();
+        let server = Server::new(empty(), std::time::Instant::now(), None, orders);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         spawn_local(serve(server, listener, "/mon".to_owned()));
