@@ -27,6 +27,7 @@ mod segment;
 pub mod sim;
 mod tail;
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail")]
 mod tests;
 pub mod verify;
 

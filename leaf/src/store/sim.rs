@@ -16,7 +16,7 @@ impl Dice {
     }
 
     /// The next draw.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -26,7 +26,7 @@ impl Dice {
 
     /// Evenly in `0..n`; 0 for 0.
     pub fn below(&mut self, n: u64) -> u64 {
-        if n == 0 { 0 } else { self.next() % n }
+        if n == 0 { 0 } else { self.draw() % n }
     }
 
     /// True once in `n` times.
@@ -93,7 +93,7 @@ impl SimDisk {
                 match if harsh { dice.below(3) } else { 0 } {
                     0 => file.durable[range.clone()].copy_from_slice(&file.cache[range]),
                     1 => {}
-                    _ => file.durable[range].fill_with(|| dice.next() as u8),
+                    _ => file.durable[range].fill_with(|| dice.draw() as u8),
                 }
             }
             file.cache.clone_from(&file.durable);
