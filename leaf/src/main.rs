@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+use leaf::shell::listener::Program;
+
+static PROGRAM: Program = Program { name: "petiole-leaf", listeners: &[] };
+
 fn main() -> ExitCode {
-    leaf::shell::run::main("petiole-leaf")
+    leaf::shell::run::main(&PROGRAM)
 }

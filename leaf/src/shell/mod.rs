@@ -4,6 +4,7 @@
 
 pub mod files;
 pub mod http;
+pub mod listener;
 pub mod log;
 pub mod resolver;
 pub mod run;

@@ -2,7 +2,6 @@
 
 use jiff::tz::TimeZone;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -14,9 +13,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal as on_signal};
 use tokio::task::{LocalSet, spawn_local};
 use tracing::{error, info, warn};
 
+use super::listener::{Listener, Open, Program, load_tls};
 use super::resolver::{self, Worker};
 use super::server::{Server, TlsSetup};
-use super::tls::ServerTls;
 use super::{files, http, log, signal};
 use crate::auth::nkey;
 use crate::config::cli::{self, Invocation};
@@ -32,10 +31,11 @@ const ANY_HOST: &str = "0.0.0.0";
 /// Where only this machine is reached.
 const LOOPBACK: &str = "127.0.0.1";
 
-/// Runs the program called `name` (`petiole-leaf`, `petiole-hub`) with the arguments of the process.
-pub fn main(name: &'static str) -> ExitCode {
+/// Runs a program with the arguments of the process.
+pub fn main(program: &'static Program) -> ExitCode {
+    let name = program.name;
     match cli::parse(std::env::args().skip(1)) {
-        Ok(Invocation::Run(flags)) => start(name, &flags),
+        Ok(Invocation::Run(flags)) => start(program, &flags),
         Ok(Invocation::Test(path)) => test(name, &path),
         Ok(Invocation::Version) => print(&cli::version(name)),
         Ok(Invocation::Help) => print(&cli::help(name)),
@@ -109,26 +109,20 @@ fn load(flags: &Flags) -> Result<Config, String> {
     Ok(config)
 }
 
-fn load_tls(config: &Config) -> Result<Option<TlsSetup>, String> {
-    let Some(tls) = &config.tls else { return Ok(None) };
-    Ok(Some(TlsSetup {
-        server: ServerTls::load(tls)?,
-        first: tls.handshake_first,
-        optional: config.allow_non_tls,
-        timeout: tls.timeout,
-        rate_limit: tls.connection_rate_limit,
-        rate: Cell::new((0, 0)),
-        rejected: Cell::new(0),
-    }))
+/// The listeners of a configuration, with their TLS.
+fn load_listeners(program: &Program, config: &Config) -> Result<Vec<(&'static Listener, Option<TlsSetup>)>, String> {
+    let configured = program.listeners().filter_map(|listener| Some((listener, (listener.at)(config)?)));
+    configured.map(|(listener, at)| Ok((listener, load_tls(&at)?))).collect()
 }
 
-fn start(name: &'static str, flags: &Flags) -> ExitCode {
+fn start(program: &'static Program, flags: &Flags) -> ExitCode {
+    let name = program.name;
     let prepared = load(flags).and_then(|config| {
-        let tls = load_tls(&config)?;
+        let listeners = load_listeners(program, &config)?;
         let handle = log::init(&config.log)?;
-        Ok((config, tls, handle))
+        Ok((config, listeners, handle))
     });
-    let (config, tls, handle) = match prepared {
+    let (config, listeners, handle) = match prepared {
         Ok(prepared) => prepared,
         Err(text) => return done(name, Err(text)),
     };
@@ -140,7 +134,7 @@ fn start(name: &'static str, flags: &Flags) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fatal(&format!("Cannot start the event loop: {error}")),
     };
-    let result = LocalSet::new().block_on(&runtime, serve(name, flags, config, tls, handle));
+    let result = LocalSet::new().block_on(&runtime, serve(program, flags, config, listeners, handle));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(text) => fatal(&text),
@@ -153,17 +147,25 @@ fn fatal(text: &str) -> ExitCode {
 }
 
 async fn serve(
-    name: &'static str,
+    program: &'static Program,
     flags: &Flags,
     config: Config,
-    tls: Option<TlsSetup>,
+    listeners: Vec<(&'static Listener, Option<TlsSetup>)>,
     log: log::Handle,
 ) -> Result<(), String> {
+    let name = program.name;
     raise_file_limit();
     let signals = Signals::new()?;
     let accounts = resolver::open(&config).await?;
     let host = config.host.clone().unwrap_or_else(|| default_host(&config).to_owned());
-    let (clients, address) = listen(&host, config.port, "port").await?;
+    let mut open = Vec::new();
+    for (listener, tls) in listeners {
+        let Some(at) = (listener.at)(&config) else { continue };
+        let secure = tls.is_some();
+        let (socket, address) = listen(at.host.unwrap_or(&host), at.port, listener.port).await?;
+        open.push((Open::new(listener, tls), socket, address, secure));
+    }
+    let Some(&(.., address, _)) = open.first() else { return Err("no listener for clients".to_owned()) };
     let monitor = match &config.monitor {
         None => None,
         Some(at) => Some(listen(at.host.as_deref().unwrap_or(&host), at.port, "monitoring port").await?),
@@ -171,30 +173,37 @@ async fn serve(
     let mut seed = [0; 40];
     getrandom::fill(&mut seed).map_err(|error| format!("No randomness to start with: {error}"))?;
     let identity = identity(name, &config, &host, address, &seed);
-    welcome(name, &config, &identity, address, monitor.as_ref().map(|(_, at)| *at), tls.is_some());
+    welcome(name, &config, &identity, monitor.as_ref().map(|(_, at)| *at));
+    for (port, _, address, secure) in &open {
+        announce(port.listener.what, *address, *secure);
+    }
     let draws = u64::from_le_bytes([seed[32], seed[33], seed[34], seed[35], seed[36], seed[37], seed[38], seed[39]]);
     let port_files = Files::write(&config, address, monitor.as_ref().map(|(_, at)| *at))?;
     let base_path = config.monitor.as_ref().map(|at| at.base_path.clone()).unwrap_or_default();
-    let open = flags.config.is_none() && !config.login_required();
+    let is_open = flags.config.is_none() && !config.login_required();
     let (orders, inbox) = tokio::sync::mpsc::unbounded_channel();
     let worker = Worker::new(&config, inbox);
     let node = Node::with_zones(config, identity, draws, Box::new(time_zone))?;
-    let server = Server::new(node, Instant::now(), tls, orders);
+    let server = Server::new(node, Instant::now(), orders);
     if let Some(worker) = worker {
         server.set_wall_clock();
         spawn_local(worker.run(server.clone()));
         server.with_node(|node, now| node.store_opened(now, accounts));
     }
     spawn_local(server.clone().keep_time());
-    spawn_local(accept(server.clone(), clients));
+    let mut ports = Vec::new();
+    for (port, socket, ..) in open {
+        ports.push(port.clone());
+        spawn_local(port.accept(server.clone(), socket));
+    }
     if let Some((listener, _)) = monitor {
         spawn_local(http::serve(server.clone(), listener, base_path));
     }
     info!("Server is ready");
-    if open {
+    if is_open {
         invite(address);
     }
-    signals.obey(&server, flags, &log).await;
+    signals.obey(&Running { server: server.clone(), ports, flags, log }).await;
     info!("Initiating Shutdown...");
     server.with_node(|node, now| node.close_all(now));
     tokio::time::sleep(DRAIN).await;
@@ -255,14 +264,7 @@ fn advertised(config: &Config, host: &str, port: u16) -> (String, u16) {
     }
 }
 
-fn welcome(
-    name: &str,
-    config: &Config,
-    identity: &Identity,
-    address: SocketAddr,
-    monitor: Option<SocketAddr>,
-    tls: bool,
-) {
+fn welcome(name: &str, config: &Config, identity: &Identity, monitor: Option<SocketAddr>) {
     info!("Starting {name}");
     info!("  Version:  {}", env!("CARGO_PKG_VERSION"));
     info!("  Protocol: nats-server {}", crate::PROTOCOL_VERSION);
@@ -280,9 +282,12 @@ fn welcome(
     if let Some(at) = monitor {
         info!("Starting http monitor on {at}");
     }
-    info!("Listening for client connections on {address}");
+}
+
+fn announce(what: &str, address: SocketAddr, tls: bool) {
+    info!("Listening for {what} connections on {address}");
     if tls {
-        info!("TLS required for client connections");
+        info!("TLS required for {what} connections");
     }
 }
 
@@ -319,22 +324,12 @@ impl Files {
     }
 }
 
-/// Takes clients in until told to stop.
-async fn accept(server: Rc<Server>, listener: TcpListener) {
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = server.stop_listening.notified() => return,
-        };
-        match accepted {
-            Ok((stream, remote)) => drop(spawn_local(server.clone().serve(stream, remote))),
-            Err(error) => {
-                // Out of files or memory: those who are here go on; newcomers wait.
-                error!("Error accepting a client: {error}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
+/// What signals act upon.
+struct Running<'a> {
+    server: Rc<Server>,
+    ports: Vec<Rc<Open>>,
+    flags: &'a Flags,
+    log: log::Handle,
 }
 
 /// The signals a server obeys.
@@ -359,7 +354,8 @@ impl Signals {
     }
 
     /// Does what signals say until one of them, or the end of lame duck mode, ends the server.
-    async fn obey(mut self, server: &Rc<Server>, flags: &Flags, log: &log::Handle) {
+    async fn obey(mut self, running: &Running<'_>) {
+        let server = &running.server;
         loop {
             tokio::select! {
                 _ = self.interrupt.recv() => return trapped("interrupt"),
@@ -371,11 +367,11 @@ impl Signals {
                 }
                 _ = self.hangup.recv() => {
                     trapped("hangup");
-                    reload(server, flags, log);
+                    running.reload();
                 }
                 _ = self.user1.recv() => {
                     trapped("user defined signal 1");
-                    log.reopen();
+                    running.log.reopen();
                 }
                 _ = self.user2.recv() => {
                     trapped("user defined signal 2");
@@ -391,37 +387,42 @@ fn trapped(signal: &str) {
     info!("Trapped \"{signal}\" signal");
 }
 
-/// Reads the configuration again; on any mistake everything stays as it is.
-fn reload(server: &Rc<Server>, flags: &Flags, log: &log::Handle) {
-    if flags.config.is_none() {
-        return error!(
-            "Failed to reload server configuration: can only reload config when a file is provided using -c or --config"
-        );
+impl Running<'_> {
+    /// Reads the configuration again; on any mistake everything stays as it is.
+    fn reload(&self) {
+        if self.flags.config.is_none() {
+            return error!(
+                "Failed to reload server configuration: can only reload config when a file is provided using -c or --config"
+            );
+        }
+        if let Err(text) = self.try_reload() {
+            error!("Failed to reload server configuration: {text}");
+        }
     }
-    if let Err(text) = try_reload(server, flags, log) {
-        error!("Failed to reload server configuration: {text}");
-    }
-}
 
-/// First everything that may fail, then the change: half a configuration would be worse than the old one.
-fn try_reload(server: &Rc<Server>, flags: &Flags, log: &log::Handle) -> Result<(), String> {
-    let config = load(flags)?;
-    let tls = load_tls(&config)?;
-    let accounts = resolver::reread(&config)?;
-    let change = log.prepare(&config.log)?;
-    let (pid_file, digest, warnings) = (config.pid_file.clone(), config.digest.clone(), config.warnings.clone());
-    server.with_node(|node, now| node.reload(now, config))?;
-    if let Some(accounts) = accounts {
-        server.with_node(|node, now| node.store_opened(now, accounts));
+    /// First everything that may fail, then the change: half a configuration would be worse than the old one.
+    fn try_reload(&self) -> Result<(), String> {
+        let config = load(self.flags)?;
+        let settings: Result<Vec<_>, String> = self.ports.iter().map(|port| port.read_tls(&config)).collect();
+        let settings = settings?;
+        let accounts = resolver::reread(&config)?;
+        let change = self.log.prepare(&config.log)?;
+        let (pid_file, digest, warnings) = (config.pid_file.clone(), config.digest.clone(), config.warnings.clone());
+        self.server.with_node(|node, now| node.reload(now, config))?;
+        if let Some(accounts) = accounts {
+            self.server.with_node(|node, now| node.store_opened(now, accounts));
+        }
+        for (port, tls) in self.ports.iter().zip(settings) {
+            port.set_tls(tls);
+        }
+        self.log.adopt(change);
+        for warning in warnings {
+            warn!("{warning}");
+        }
+        if let Some(Err(error)) = pid_file.as_deref().map(files::write_pid_file) {
+            warn!("{error}");
+        }
+        info!("Reloaded server configuration ({digest})");
+        Ok(())
     }
-    *server.tls.borrow_mut() = tls.map(Rc::new);
-    log.adopt(change);
-    for warning in warnings {
-        warn!("{warning}");
-    }
-    if let Some(Err(error)) = pid_file.as_deref().map(files::write_pid_file) {
-        warn!("{error}");
-    }
-    info!("Reloaded server configuration ({digest})");
-    Ok(())
 }

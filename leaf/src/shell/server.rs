@@ -16,16 +16,15 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::{AbortHandle, spawn_local};
 use tracing::{debug, error, warn};
 
 use super::resolver;
 use super::tls::{ServerTls, TlsStream};
 use crate::auth::password;
-use crate::client::Client;
 use crate::config::{HandshakeFirst, Secret};
-use crate::node::{Arrival, CloseReason, Command, ConnId, Nanos, Node, OutQueue, StoreOp, TlsFacts};
+use crate::node::{Arrival, CloseReason, Command, ConnId, Nanos, Node, OutQueue, Peer, StoreOp, TlsFacts};
 
 /// Bytes read at once, by all connections into the same buffer.
 const READ_BYTES: usize = 256 * 1024;
@@ -49,12 +48,10 @@ pub struct Server {
     /// When the timer task wakes up.
     armed: Cell<Nanos>,
     timer: Notify,
-    /// The client listener must close.
-    pub stop_listening: Notify,
+    /// The listeners must close.
+    closing: watch::Sender<bool>,
     /// The server must end.
     pub shutdown: Notify,
-    /// The certificates in use; changed by a reload.
-    pub tls: RefCell<Option<Rc<TlsSetup>>>,
     passwords: Rc<Semaphore>,
     /// Orders for the resolver's directory.
     store: UnboundedSender<(u64, StoreOp)>,
@@ -121,12 +118,7 @@ struct Tls {
 
 impl Server {
     /// A server around `node`, whose time 0 is now.
-    pub fn new(
-        node: Node,
-        started: Instant,
-        tls: Option<TlsSetup>,
-        store: UnboundedSender<(u64, StoreOp)>,
-    ) -> Rc<Self> {
+    pub fn new(node: Node, started: Instant, store: UnboundedSender<(u64, StoreOp)>) -> Rc<Self> {
         Rc::new(Self {
             node: RefCell::new(node),
             sockets: RefCell::default(),
@@ -135,9 +127,8 @@ impl Server {
             dirty: RefCell::default(),
             armed: Cell::new(Nanos::MAX),
             timer: Notify::new(),
-            stop_listening: Notify::new(),
+            closing: watch::Sender::new(false),
             shutdown: Notify::new(),
-            tls: RefCell::new(tls.map(Rc::new)),
             passwords: Rc::new(Semaphore::new(PASSWORD_CHECKS_MAX)),
             store,
         })
@@ -146,6 +137,15 @@ impl Server {
     /// The node's clock.
     pub fn now(&self) -> Nanos {
         self.started.elapsed().as_nanos() as Nanos
+    }
+
+    /// Waits until the listeners must close.
+    pub fn stop_listening(&self) -> impl Future<Output = ()> + use<> {
+        let mut closing = self.closing.subscribe();
+        async move {
+            // It ends with an error if the server is gone, which is as good.
+            let _ = closing.wait_for(|closing| *closing).await;
+        }
     }
 
     /// Tells the node what the clock on the wall shows: it may have been set.
@@ -211,7 +211,7 @@ impl Server {
                 // Nobody is there to answer only if there is no directory, and then nobody asks.
                 let _ = self.store.send((ticket, op));
             }
-            Command::StopListening => self.stop_listening.notify_one(),
+            Command::StopListening => drop(self.closing.send_replace(true)),
             Command::Shutdown => self.shutdown.notify_one(),
         }
     }
@@ -355,8 +355,14 @@ impl Server {
         }
     }
 
-    /// Serves one connection from its first byte to its last.
-    pub async fn serve(self: Rc<Self>, stream: TcpStream, remote: SocketAddr) {
+    /// Serves one connection from its first byte to its last: `peer` is our side of it.
+    pub async fn serve(
+        self: Rc<Self>,
+        stream: TcpStream,
+        remote: SocketAddr,
+        peer: Box<dyn Peer>,
+        tls: Option<Rc<TlsSetup>>,
+    ) {
         // Without it small messages would wait for each other; a socket that refuses is as good as closed.
         if stream.set_nodelay(true).is_err() {
             return;
@@ -368,7 +374,7 @@ impl Server {
         self.set_wall_clock();
         let (read, write) = stream.into_split();
         let arrival = Arrival { remote, nonce };
-        let id = self.node.borrow_mut().accept(self.now(), &arrival, Box::new(Client::new()));
+        let id = self.node.borrow_mut().accept(self.now(), &arrival, peer);
         let socket = Rc::new(Socket {
             id,
             write,
@@ -386,8 +392,7 @@ impl Server {
             sockets[id.slot()] = Some(socket.clone());
         }
         let mut reader = Reader { server: self, socket, read, remote, early: RefCell::default() };
-        let setup = reader.server.tls.borrow().clone();
-        let done = match setup {
+        let done = match tls {
             None => {
                 reader.server.with_node(|node, now| node.greet(now, id));
                 Ok(())

@@ -1,0 +1,130 @@
+//! The kinds of listeners a program has.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::task::spawn_local;
+use tracing::error;
+
+use super::server::{Server, TlsSetup};
+use super::tls::ServerTls;
+use crate::client::Client;
+use crate::config::{self, Config};
+use crate::node::Peer;
+
+/// How long a listener waits that could not accept.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A program: what it is called and what it accepts besides clients.
+#[derive(Clone, Copy, Debug)]
+pub struct Program {
+    /// `petiole-leaf`, `petiole-hub`.
+    pub name: &'static str,
+    /// Listeners that the others do not have.
+    pub listeners: &'static [Listener],
+}
+
+impl Program {
+    /// All listeners, that of the clients first.
+    pub(super) fn listeners(&self) -> impl Iterator<Item = &'static Listener> {
+        std::iter::once(&CLIENTS).chain(self.listeners)
+    }
+}
+
+/// A kind of listener.
+#[derive(Clone, Copy, Debug)]
+pub struct Listener {
+    /// In the log: `client`.
+    pub what: &'static str,
+    /// What its port is called when it cannot be had.
+    pub port: &'static str,
+    /// Where it is, if the configuration has it.
+    pub at: fn(&Config) -> Option<Endpoint<'_>>,
+    /// Our side of a new connection.
+    pub peer: fn() -> Box<dyn Peer>,
+}
+
+/// Where a listener is.
+#[derive(Clone, Copy, Debug)]
+pub struct Endpoint<'a> {
+    /// `None` follows the client listener's host.
+    pub host: Option<&'a str>,
+    /// `None` is any free port.
+    pub port: Option<u16>,
+    /// TLS for its connections.
+    pub tls: Option<&'a config::Tls>,
+    /// They may also stay in clear.
+    pub tls_optional: bool,
+}
+
+/// The listener every program has.
+static CLIENTS: Listener = Listener {
+    what: "client",
+    port: "port",
+    at: |config| {
+        let (host, tls) = (config.host.as_deref(), config.tls.as_ref());
+        Some(Endpoint { host, port: config.port, tls, tls_optional: config.allow_non_tls })
+    },
+    peer: || Box::new(Client::new()),
+};
+
+/// A listener that is open.
+pub(super) struct Open {
+    pub(super) listener: &'static Listener,
+    /// The certificates in use; changed by a reload.
+    tls: RefCell<Option<Rc<TlsSetup>>>,
+}
+
+impl Open {
+    pub(super) fn new(listener: &'static Listener, tls: Option<TlsSetup>) -> Rc<Self> {
+        Rc::new(Self { listener, tls: RefCell::new(tls.map(Rc::new)) })
+    }
+
+    /// Reads its TLS from a changed configuration.
+    pub(super) fn read_tls(&self, config: &Config) -> Result<Option<TlsSetup>, String> {
+        (self.listener.at)(config).map_or(Ok(None), |at| load_tls(&at))
+    }
+
+    /// What its new connections get from now on.
+    pub(super) fn set_tls(&self, tls: Option<TlsSetup>) {
+        *self.tls.borrow_mut() = tls.map(Rc::new);
+    }
+
+    /// Takes connections in until told to stop.
+    pub(super) async fn accept(self: Rc<Self>, server: Rc<Server>, listener: TcpListener) {
+        let stop = server.stop_listening();
+        tokio::pin!(stop);
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = &mut stop => return,
+            };
+            match accepted {
+                Ok((stream, remote)) => {
+                    let tls = self.tls.borrow().clone();
+                    spawn_local(server.clone().serve(stream, remote, (self.listener.peer)(), tls));
+                }
+                Err(error) => {
+                    // Out of files or memory: those who are here go on; newcomers wait.
+                    error!("Error accepting a {}: {error}", self.listener.what);
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// Reads the files of a listener's TLS.
+pub(super) fn load_tls(endpoint: &Endpoint<'_>) -> Result<Option<TlsSetup>, String> {
+    let Some(tls) = endpoint.tls else { return Ok(None) };
+    Ok(Some(TlsSetup {
+        server: ServerTls::load(tls)?,
+        first: tls.handshake_first,
+        optional: endpoint.tls_optional,
+        timeout: tls.timeout,
+        rate_limit: tls.connection_rate_limit,
+        rate: Cell::new((0, 0)),
+        rejected: Cell::new(0),
+    }))
+}
