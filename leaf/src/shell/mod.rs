@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "this is the part that clippy.toml sends everybody else to")]
 
+pub mod disk;
 pub mod files;
 pub mod http;
 pub mod listener;

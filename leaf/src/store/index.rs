@@ -181,6 +181,8 @@ pub(super) struct Segment {
     pub(super) last_time: Time,
     /// Where its records end.
     pub(super) end: u64,
+    /// Up to where they are on disk.
+    pub(super) written: u64,
     pub(super) marks: Vec<Mark>,
     /// Counted bytes of all messages in it but the deleted.
     pub(super) bytes: u64,
@@ -194,6 +196,8 @@ pub(super) struct Segment {
     pub(super) deleted: Vec<(Seq, SubjectId, u32)>,
     pub(super) deadlines: u32,
     pub(super) lost: u64,
+    /// No more messages come.
+    finished: bool,
 }
 
 impl Segment {
@@ -206,6 +210,7 @@ impl Segment {
             first_time: now,
             last_time: now,
             end: 0,
+            written: 0,
             marks: Vec::new(),
             bytes: 0,
             missing: Ranges::default(),
@@ -214,11 +219,26 @@ impl Segment {
             deleted: Vec::new(),
             deadlines: 0,
             lost: 0,
+            finished: false,
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.last_seq < self.first_seq
+    }
+
+    /// Whether no more messages come.
+    pub(super) fn is_finished(&self) -> bool {
+        self.finished
+    }
+
+    /// Whether a subject that `filter` matches has messages in it.
+    pub(super) fn has_match(&self, subjects: &Subjects, filter: &[u8]) -> bool {
+        if subject::has_wildcard(filter) {
+            self.subject_counts().any(|(id, count)| count > 0 && subject::matches(filter, subjects.name(id)))
+        } else {
+            subjects.get(filter).is_some_and(|id| self.count_of(id) > 0)
+        }
     }
 
     /// A message was appended at `offset`.
@@ -243,7 +263,8 @@ impl Segment {
 
     /// No more messages come.
     pub(super) fn finish(&mut self) {
-        self.subjects = std::mem::take(&mut self.tally).into_iter().collect();
+        self.finished = true;
+        self.subjects.extend(std::mem::take(&mut self.tally));
         self.subjects.sort_unstable();
         self.marks.shrink_to_fit();
     }

@@ -7,15 +7,19 @@ use super::bug::{Bug, planted};
 use super::dedupe::Dedupe;
 use super::index::{Segment, SubjectId, Subjects};
 use super::meta::{Footer, Meta};
-use super::record::{self, HEAD_BYTES, Kind, RECORD_BYTES_MAX};
+use super::record::{self, HEAD_BYTES, Kind};
 use super::segment::Head;
 use super::tail::{PAD_BYTES_MAX, Tail, Unit};
 use super::{DiskError, FileId, Op, Record, Seq, Time};
 
 /// Bytes of a subject at most.
 pub const SUBJECT_BYTES_MAX: usize = u16::MAX as usize;
+/// Bytes of a header block at most.
+pub const HEADERS_BYTES_MAX: usize = u16::MAX as usize;
 /// Bytes of a message id at most.
 pub const MSG_ID_BYTES_MAX: usize = 1024;
+/// Bytes of a payload at most.
+pub const PAYLOAD_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of all that is kept under names at most: it is written again into every segment.
 pub const KEPT_BYTES_MAX: usize = 1024 * 1024;
 /// After a full disk, how long until the next try, nanoseconds.
@@ -230,8 +234,11 @@ impl Log {
         let seq = self.next_seq;
         let Append { subject, headers, payload, msg_id, deadline } = *message;
         let record = Record { kind: Kind::Message, seq, time: now, deadline, msg_id, subject, headers, payload };
-        let parts = headers.len().saturating_add(payload.len());
-        if subject.len() > SUBJECT_BYTES_MAX || msg_id.len() > MSG_ID_BYTES_MAX || parts > RECORD_BYTES_MAX / 2 {
+        if subject.len() > SUBJECT_BYTES_MAX
+            || headers.len() > HEADERS_BYTES_MAX
+            || msg_id.len() > MSG_ID_BYTES_MAX
+            || payload.len() > PAYLOAD_BYTES_MAX
+        {
             return Err(Refused::TooLarge);
         }
         if self.dedupe.is_on()
@@ -413,6 +420,9 @@ impl Log {
                 self.done_number = self.done_number.max(number);
                 self.committed = self.committed.max(last);
                 self.trusted = Some(end);
+                if let Some(segment) = self.segments.iter_mut().rev().find(|segment| segment.file == end.0) {
+                    segment.written = segment.written.max(end.1);
+                }
             }
             (Flight::Rotate(ops), Ok(())) => {
                 self.retry_at = None;

@@ -8,7 +8,7 @@
 //! ```
 //! [`Log`] is a state machine: time comes in as an argument, disk operations go out as a [`Batch`]. One batch is in
 //! flight; whatever is appended meanwhile forms the next (group commit). A record counts only once
-//! [`Log::committed`] has reached it. `docs/STORE-FORMAT.md` describes every byte on disk.
+//! [`Log::committed`] has reached it. How a node owns several logs: see the example of [`order`]. `docs/STORE-FORMAT.md` describes every byte on disk.
 //!
 //! After a failed write or sync the log refuses everything until it is opened again: what the disk holds is then
 //! unknown, and nothing is more dangerous than carrying on.
@@ -20,6 +20,7 @@ mod index;
 mod log;
 mod meta;
 mod open;
+pub mod order;
 mod read;
 mod record;
 mod retain;
@@ -30,15 +31,18 @@ mod tail;
 #[allow(clippy::unwrap_used, reason = "a test may fail")]
 mod tests;
 pub mod verify;
+mod walk;
 
 pub use disk::{Disk, DiskError, FileId, Op};
 pub use log::{
-    Append, Appended, Batch, Discard, KEPT_BYTES_MAX, Log, MSG_ID_BYTES_MAX, Refused, SUBJECT_BYTES_MAX, Settings,
-    State,
+    Append, Appended, Batch, Discard, HEADERS_BYTES_MAX, KEPT_BYTES_MAX, Log, MSG_ID_BYTES_MAX, PAYLOAD_BYTES_MAX,
+    Refused, SUBJECT_BYTES_MAX, Settings, State,
 };
 pub use open::{OpenError, Report};
-pub use read::{ReadError, Reader};
+pub use order::{Answer, LogId, Order};
+pub use read::{Next, Reader};
 pub use record::{Kind, Record};
+pub use walk::{ReadError, WINDOW_BYTES, Want};
 
 /// The number of a record in its log; the first is 1.
 pub type Seq = u64;

@@ -11,10 +11,10 @@ use super::bug::{Bug, planted};
 use super::index::Segment;
 use super::log::{Log, Settings};
 use super::meta::{Footer, Meta};
-use super::read::{ReadError, Step, Walk};
 use super::record::Kind;
 use super::segment::{DATA_OFFSET, Head};
-use super::{Disk, DiskError, FileId, Op, Seq, Time};
+use super::walk::{Step, Walk};
+use super::{Disk, DiskError, FileId, Op, ReadError, Seq, Time};
 
 /// What was found when a log was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -213,7 +213,7 @@ impl Opening {
         let mut segment = Segment::new(head.file, head.salt, head.first_seq, footer.first_time);
         segment.last_seq = footer.last_seq;
         segment.last_time = footer.last_time;
-        segment.end = end;
+        (segment.end, segment.written) = (end, end);
         segment.marks = footer.marks;
         segment.bytes = footer.bytes;
         segment.deadlines = footer.deadlines;
@@ -227,7 +227,7 @@ impl Opening {
                 segment.subjects.push((id, count));
             }
         }
-        segment.subjects.sort_unstable();
+        segment.finish();
         self.report.lost += segment.lost;
         self.begin(segment);
         for meta in footer.metas {
@@ -303,6 +303,7 @@ impl Opening {
             segment.end = end.unwrap_or(segment.end);
             segment.finish();
         }
+        segment.written = segment.end;
         self.report.lost += segment.lost;
         let sound = found.sound() && clean_end;
         self.begin(segment);

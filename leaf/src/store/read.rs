@@ -1,167 +1,89 @@
-//! Reading: a walk over the bytes of a segment, and readers that walk from one message to the next.
-
-use std::fmt;
+//! Readers, which walk from one message to the next and ask for the bytes they need.
 
 use super::index::Segment;
 use super::log::Log;
-use super::record::{ALIGN_BYTES, Bad, Kind, RECORD_BYTES_MAX, Record};
+use super::record::{Kind, Record};
 use super::segment::DATA_OFFSET;
-use super::{Disk, FileId, Seq, Time};
+use super::walk::{Move, Walk};
+use super::{Disk, FileId, ReadError, Seq, Time, Want};
 use crate::subject;
 
-/// Bytes read at once.
-const WINDOW_BYTES: usize = 64 * 1024;
-
-/// What a walk came to.
+/// What a reader has come to.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Step<'a> {
-    /// A whole record at this offset.
-    Record(u64, Record<'a>),
-    /// Bytes that are no record, from one offset to another.
-    Damage(u64, u64),
-    /// There is nothing more.
+pub enum Next<'a> {
+    /// The next message.
+    Message(Record<'a>),
+    /// These bytes are to be read and handed to [`Reader::filled`]; then poll again.
+    Want(Want),
+    /// Bytes that were asked for are not there yet.
+    Waiting,
+    /// There is nothing more yet; one may go on later.
     End,
 }
 
-/// A walk over the records of one file. Damaged bytes cost the records they belong to: it goes on at the next whole one.
-#[derive(Debug)]
-pub(super) struct Walk {
-    file: FileId,
-    salt: u32,
-    at: u64,
-    end: u64,
-    window: Vec<u8>,
-    window_at: u64,
-    /// The file has nothing after the window.
-    last_window: bool,
-    /// Where the record stands that was found last.
-    found: u64,
+/// What was found, without the bytes.
+enum Found {
+    Message,
+    Want(Want),
+    Waiting,
+    End,
 }
 
-impl Walk {
-    /// From `at` up to `end` (or the end of the file).
-    pub(super) fn new(file: FileId, salt: u32, at: u64, end: Option<u64>) -> Self {
-        let end = end.unwrap_or(u64::MAX);
-        Self { file, salt, at, end, window: Vec::new(), window_at: at, last_window: false, found: at }
-    }
-
-    /// Where the next record is looked for.
-    pub(super) fn at(&self) -> u64 {
-        self.at
-    }
-
-    /// Bytes that are there from the current place on.
-    fn rest(&self) -> &[u8] {
-        &self.window[((self.at - self.window_at) as usize).min(self.window.len())..]
-    }
-
-    /// Has at least `count` bytes from the current place on in the window, if the file has them.
-    fn load(&mut self, disk: &mut dyn Disk, count: usize) -> Result<bool, ReadError> {
-        if self.rest().len() >= count {
-            return Ok(true);
-        }
-        if self.last_window {
-            return Ok(false);
-        }
-        let kept = self.rest().len();
-        let start = self.window.len() - kept;
-        self.window.copy_within(start.., 0);
-        let left = self.end - self.at;
-        let size = (count.max(WINDOW_BYTES) as u64).min(left) as usize;
-        self.window.resize(size.max(kept), 0);
-        self.window_at = self.at;
-        let mut filled = kept;
-        while filled < self.window.len() {
-            let n = disk.read(self.file, self.at + filled as u64, &mut self.window[filled..]).map_err(|error| {
-                ReadError { file: self.file, offset: self.at + filled as u64, text: error.to_string() }
-            })?;
-            if n == 0 {
-                break;
-            }
-            filled += n;
-        }
-        self.last_window = filled < size || size as u64 == left;
-        self.window.truncate(filled);
-        Ok(self.rest().len() >= count)
-    }
-
-    /// Finds the next record at or after the current place: where it stands, and what it takes.
-    fn find(&mut self, disk: &mut dyn Disk) -> Result<Option<(u64, usize)>, ReadError> {
-        loop {
-            if self.at >= self.end {
-                return Ok(None);
-            }
-            if !self.load(disk, ALIGN_BYTES)? {
-                self.at += self.rest().len() as u64;
-                return Ok(None);
-            }
-            let needed = match Record::decode(self.salt, self.rest()) {
-                Ok((_, used)) => return Ok(Some((self.at, used))),
-                Err(Bad::Short(count)) => count,
-                Err(Bad::Damaged) => usize::MAX,
-            };
-            if needed <= RECORD_BYTES_MAX && self.load(disk, needed)? {
-                continue;
-            }
-            self.skip();
-        }
-    }
-
-    /// On to the next place where a record may start: not a zero.
-    fn skip(&mut self) {
-        self.at += ALIGN_BYTES as u64;
-        let zeros = self.rest().iter().position(|&b| b != 0).unwrap_or(self.rest().len());
-        self.at += (zeros / ALIGN_BYTES * ALIGN_BYTES) as u64;
-    }
-
-    /// The next record, or the damage before it.
-    pub(super) fn next(&mut self, disk: &mut dyn Disk) -> Result<Step<'_>, ReadError> {
-        let from = self.at;
-        let Some((at, used)) = self.find(disk)? else { return Ok(Step::End) };
-        if at > from {
-            return Ok(Step::Damage(from, at));
-        }
-        self.at += used as u64;
-        let record = Record::decode(self.salt, &self.window[(at - self.window_at) as usize..]);
-        match record {
-            Ok((record, _)) => Ok(Step::Record(at, record)),
-            Err(_) => Ok(Step::End),
-        }
-    }
-}
-
-/// A file could not be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReadError {
-    /// Which.
-    pub file: FileId,
-    /// Where in it.
-    pub offset: u64,
-    /// What the system said.
-    pub text: String,
-}
-
-impl fmt::Display for ReadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at {}: {}", self.file, self.offset, self.text)
-    }
-}
-
-/// A place in a log, and the bytes around it. Costs 64 KiB while it reads, nothing at rest (see [`Reader::rest`]).
+/// A place in a log. It holds 64 KiB (or one longer record) while it reads, nothing at rest (see [`Reader::rest`]).
+///
+/// It never touches a disk: [`Reader::poll`] says which bytes it needs, [`Reader::filled`] takes them. Segments may go
+/// or be rewritten meanwhile: it goes on with the first message that is still there.
 #[derive(Debug)]
 pub struct Reader {
     next: Seq,
+    until: Seq,
+    /// Messages before this moment are passed over, until the first that is not.
+    since: Time,
+    /// Which subjects; empty: all.
+    filters: Box<[Box<[u8]>]>,
     walk: Option<Walk>,
-    /// Whether the segment that is walked has anything for a filter.
+    asked: Option<Want>,
+    failed: Option<ReadError>,
+    /// Whether the segment that is walked has anything for the filters.
     wanted: Option<(FileId, bool)>,
-    /// Stretches of bytes that were no records.
     damage: u64,
 }
 
 impl Reader {
     /// A reader whose first message is the first at or after `seq`.
     pub fn new(seq: Seq) -> Self {
-        Self { next: seq, walk: None, wanted: None, damage: 0 }
+        Self {
+            next: seq,
+            until: Seq::MAX,
+            since: Time::MIN,
+            filters: Box::default(),
+            walk: None,
+            asked: None,
+            failed: None,
+            wanted: None,
+            damage: 0,
+        }
+    }
+
+    /// Only messages whose subject one of `filters` matches.
+    pub fn matching(seq: Seq, filters: &[&[u8]]) -> Self {
+        Self { filters: filters.iter().map(|&filter| filter.into()).collect(), ..Self::new(seq) }
+    }
+
+    /// The message with this number, if it is there, and no other.
+    pub fn one(seq: Seq) -> Self {
+        Self { until: seq, ..Self::new(seq) }
+    }
+
+    /// From the first message at or after a moment on. Messages are taken to be in the order of their times.
+    pub fn since(log: &Log, time: Time) -> Self {
+        Self { since: time, ..Self::new(log.seq_before(time)) }
+    }
+
+    /// Nothing behind this number.
+    #[must_use]
+    pub fn until(self, seq: Seq) -> Self {
+        Self { until: seq, ..self }
     }
 
     /// The number from which the next message is looked for.
@@ -169,14 +91,16 @@ impl Reader {
         self.next
     }
 
-    /// Goes to another place.
+    /// Goes to another place. What was asked for is not needed any more.
     pub fn seek(&mut self, seq: Seq) {
-        *self = Self { damage: self.damage, ..Self::new(seq) };
+        self.next = seq;
+        self.since = Time::MIN;
+        self.rest();
     }
 
-    /// Gives the buffer back until the next read.
+    /// Gives the buffer back until the next poll.
     pub fn rest(&mut self) {
-        self.walk = None;
+        (self.walk, self.asked, self.failed) = (None, None, None);
     }
 
     /// Stretches of damaged bytes met so far.
@@ -184,120 +108,169 @@ impl Reader {
         self.damage
     }
 
-    /// The next committed message whose subject `filter` matches (empty: any); `None` at the end, where one may go on later.
+    /// The next committed message, or what is needed to find it.
     ///
     /// # Errors
-    /// When a file cannot be read.
-    pub fn next<'a>(
-        &'a mut self,
-        log: &Log,
-        disk: &mut dyn Disk,
-        filter: &[u8],
-    ) -> Result<Option<Record<'a>>, ReadError> {
-        match self.find(log, disk, filter)? {
-            true => Ok(self.current()),
-            false => Ok(None),
+    /// When a file that is still part of the log could not be read. Polling again tries again.
+    pub fn poll(&mut self, log: &Log) -> Result<Next<'_>, ReadError> {
+        Ok(match self.find(log)? {
+            Found::Message => self.current().map_or(Next::End, Next::Message),
+            Found::Want(want) => Next::Want(want),
+            Found::Waiting => Next::Waiting,
+            Found::End => Next::End,
+        })
+    }
+
+    /// What was read of the bytes that [`Reader::poll`] asked for. An answer to an older question is ignored.
+    pub fn filled(&mut self, want: Want, result: Result<&[u8], ReadError>) {
+        if self.asked.is_none_or(|asked| asked != want) {
+            return;
+        }
+        self.asked = None;
+        match (result, &mut self.walk) {
+            (Ok(bytes), Some(walk)) => walk.fill(want, bytes),
+            (Ok(_), None) => {}
+            (Err(error), _) => self.failed = Some(error),
         }
     }
 
-    fn find(&mut self, log: &Log, disk: &mut dyn Disk, filter: &[u8]) -> Result<bool, ReadError> {
+    /// The next committed message, read at once: for tests and tools.
+    ///
+    /// # Errors
+    /// As for [`Reader::poll`].
+    pub fn next<'a>(&'a mut self, log: &Log, disk: &mut dyn Disk) -> Result<Option<Record<'a>>, ReadError> {
+        loop {
+            match self.find(log)? {
+                Found::Message => return Ok(self.current()),
+                Found::Want(want) => match want.read(disk) {
+                    Ok(bytes) => self.filled(want, Ok(&bytes)),
+                    Err(error) => self.filled(want, Err(error)),
+                },
+                Found::Waiting => self.asked = None,
+                Found::End => return Ok(None),
+            }
+        }
+    }
+
+    fn find(&mut self, log: &Log) -> Result<Found, ReadError> {
+        self.leave_what_is_gone(log);
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        if self.asked.is_some() {
+            return Ok(Found::Waiting);
+        }
         self.next = self.next.max(log.first_seq);
         loop {
-            if self.next > log.committed {
-                return Ok(false);
+            if self.next > log.committed.min(self.until) {
+                return Ok(Found::End);
             }
-            let Some(at) = log.segment_of(self.next) else { return Ok(false) };
+            let Some(at) = log.segment_of(self.next) else { return Ok(Found::End) };
             let segment = &log.segments[at];
             let seq = segment.missing.skip(self.next);
-            if seq > segment.last_seq || !self.has_wanted(log, segment, filter) {
-                let Some(after) = log.segments.get(at + 1) else { return Ok(false) };
+            if seq > segment.last_seq || !self.has_wanted(log, segment) {
+                let Some(after) = log.segments.get(at + 1) else { return Ok(Found::End) };
                 self.next = after.first_seq.max(segment.last_seq + 1);
                 self.walk = None;
                 continue;
             }
             self.next = seq;
-            if !self.stands_before(segment) {
-                let from = match &self.walk {
-                    Some(walk) if walk.file == segment.file => walk.at,
-                    _ => segment.mark(seq).map_or(DATA_OFFSET, |mark| mark.offset.into()),
-                };
-                self.walk = Some(Walk::new(segment.file, segment.salt, from, Some(segment.end)));
-            }
-            if self.step(log.committed, segment, disk, filter)? {
-                return Ok(true);
+            self.stand_in(segment);
+            match self.step(log.committed.min(self.until), segment) {
+                Some(found) => return Ok(found),
+                None => continue,
             }
         }
     }
 
-    /// Whether the walk goes on in this segment at or before the next message.
-    fn stands_before(&self, segment: &Segment) -> bool {
-        self.walk.as_ref().is_some_and(|walk| walk.file == segment.file && walk.end == segment.end)
+    /// Forgets about a file that is not part of the log any more.
+    fn leave_what_is_gone(&mut self, log: &Log) {
+        if self.walk.as_ref().is_some_and(|walk| !log.has_file(walk.file)) {
+            self.rest();
+        }
     }
 
-    fn has_wanted(&mut self, log: &Log, segment: &Segment, filter: &[u8]) -> bool {
-        if filter.is_empty() {
+    /// Has a walk in this segment that comes to the next message.
+    fn stand_in(&mut self, segment: &Segment) {
+        let from = match &self.walk {
+            Some(walk) if walk.file == segment.file && walk.end == segment.written => return,
+            Some(walk) if walk.file == segment.file => walk.at(),
+            _ => segment.mark(self.next).map_or(DATA_OFFSET, |mark| mark.offset.into()),
+        };
+        self.walk = Some(Walk::new(segment.file, segment.salt, from, Some(segment.written)));
+    }
+
+    fn matches(&self, subject: &[u8]) -> bool {
+        self.filters.is_empty() || self.filters.iter().any(|filter| subject::matches(filter, subject))
+    }
+
+    fn has_wanted(&mut self, log: &Log, segment: &Segment) -> bool {
+        if self.filters.is_empty() || !segment.is_finished() {
             return true;
         }
         match self.wanted {
-            Some((file, wanted)) if file == segment.file && !segment.subjects.is_empty() => wanted,
+            Some((file, wanted)) if file == segment.file => wanted,
             _ => {
-                let wanted = if subject::has_wildcard(filter) {
-                    segment.subject_counts().any(|(id, n)| n > 0 && subject::matches(filter, log.subjects.name(id)))
-                } else {
-                    log.subjects.get(filter).is_some_and(|id| segment.count_of(id) > 0)
-                };
+                let wanted = self.filters.iter().any(|filter| segment.has_match(&log.subjects, filter));
                 self.wanted = Some((segment.file, wanted));
                 wanted
             }
         }
     }
 
-    /// Walks on to a message that is wanted (`true`), or to the end of the segment.
-    fn step(&mut self, up_to: Seq, segment: &Segment, disk: &mut dyn Disk, filter: &[u8]) -> Result<bool, ReadError> {
-        let Some(walk) = &mut self.walk else { return Ok(false) };
+    /// Walks on to a message that is wanted; `None` at the end of the segment.
+    fn step(&mut self, up_to: Seq, segment: &Segment) -> Option<Found> {
         loop {
-            let (at, seq) = match walk.next(disk)? {
-                Step::Record(at, record) if record.kind == Kind::Message && record.seq >= self.next => {
-                    if record.seq > up_to {
-                        walk.at = at;
-                        self.next = up_to + 1;
-                        return Ok(false);
-                    }
-                    if !filter.is_empty() && !subject::matches(filter, record.subject) {
-                        continue;
-                    }
-                    (at, record.seq)
+            let walk = self.walk.as_mut()?;
+            match walk.advance() {
+                Move::Want(want) => {
+                    self.asked = Some(want);
+                    return Some(Found::Want(want));
                 }
-                Step::Record(..) => continue,
-                Step::Damage(..) => {
-                    self.damage += 1;
-                    continue;
-                }
-                Step::End => {
+                Move::Damage(..) => self.damage += 1,
+                Move::End => {
                     // What is not committed may not be there yet.
                     self.next = segment.last_seq.min(up_to) + 1;
                     self.walk = None;
-                    return Ok(false);
+                    return None;
                 }
-            };
-            if segment.missing.contains(seq) {
-                continue;
+                Move::Record(at) => {
+                    let record = walk.record().filter(|record| record.kind == Kind::Message);
+                    let Some((seq, time)) = record.map(|record| (record.seq, record.time)) else { continue };
+                    if seq > up_to {
+                        walk.back_to(at);
+                        self.next = up_to + 1;
+                        return None;
+                    }
+                    if seq < self.next || time < self.since || segment.missing.contains(seq) || !self.is_wanted() {
+                        continue;
+                    }
+                    self.next = seq + 1;
+                    self.since = Time::MIN;
+                    return Some(Found::Message);
+                }
             }
-            self.next = seq + 1;
-            walk.found = at;
-            return Ok(true);
         }
     }
 
+    fn is_wanted(&self) -> bool {
+        self.current().is_some_and(|record| self.matches(record.subject))
+    }
+
     fn current(&self) -> Option<Record<'_>> {
-        let walk = self.walk.as_ref()?;
-        Record::decode(walk.salt, &walk.window[(walk.found - walk.window_at) as usize..]).ok().map(|(record, _)| record)
+        self.walk.as_ref()?.record()
     }
 }
 
 impl Log {
-    /// The first number at or after a time, to within 64 KiB of messages before it: read on from there.
-    pub fn seq_at(&self, time: Time) -> Seq {
+    /// Whether a file is part of the log.
+    pub(super) fn has_file(&self, file: FileId) -> bool {
+        let at = self.segments.partition_point(|segment| segment.file < file);
+        self.segments.get(at).is_some_and(|segment| segment.file == file)
+    }
+
+    /// A number at or before the first message since a moment, at most 64 KiB of messages before it.
+    pub(super) fn seq_before(&self, time: Time) -> Seq {
         let at = self.segments.partition_point(|segment| !segment.is_empty() && segment.last_time < time);
         let Some(segment) = self.segments.get(at) else { return self.next_seq };
         let mark = segment.marks.partition_point(|mark| mark.time < time);

@@ -1,12 +1,13 @@
 //! Records: what a segment is a row of.
 //!
 //! ```text
-//!  0        4        8              16             24   25    26      28       32
-//!  | length | crc32  | sequence     | time         |kind|flags|subject| header | ...
+//!  0        4        8              16             24   25    26      28       30      32
+//!  | length | crc32  | sequence     | time         |kind|flags|subject|headers | check | ...
 //!  32 [deadline i64] [id length u16, id] subject, headers, payload; zeros up to a multiple of 8
 //! ```
 //! All numbers are little-endian. `length` counts everything but the zeros at the end; the checksum goes over everything but itself.
-//! It starts from a secret number of the segment, so that a payload which looks like a record is none.
+//! It starts from a secret number of the segment, so that a payload which looks like a record is none. `check` is made of the length
+//! alone, so that a damaged one does not have megabytes read in vain.
 
 use super::bug::{Bug, planted};
 use super::{SECTOR_BYTES, Seq, Time};
@@ -109,13 +110,15 @@ impl<'a> Record<'a> {
         if self.deadline.is_some() {
             flags |= HAS_DEADLINE;
         }
-        out.extend_from_slice(&(self.length() as u32).to_le_bytes());
+        let length = self.length() as u32;
+        out.extend_from_slice(&length.to_le_bytes());
         out.extend_from_slice(&[0; 4]);
         out.extend_from_slice(&self.seq.to_le_bytes());
         out.extend_from_slice(&self.time.to_le_bytes());
         out.extend_from_slice(&[self.kind as u8, flags]);
         out.extend_from_slice(&(self.subject.len() as u16).to_le_bytes());
-        out.extend_from_slice(&(self.headers.len() as u32).to_le_bytes());
+        out.extend_from_slice(&(self.headers.len() as u16).to_le_bytes());
+        out.extend_from_slice(&length_check(salt, length).to_le_bytes());
         if let Some(deadline) = self.deadline {
             out.extend_from_slice(&deadline.to_le_bytes());
         }
@@ -131,18 +134,25 @@ impl<'a> Record<'a> {
         out.resize(out.len().next_multiple_of(ALIGN_BYTES), 0);
     }
 
-    /// Reads the record that `bytes` start with, and how many bytes it takes.
-    pub(super) fn decode(salt: u32, bytes: &'a [u8]) -> Result<(Self, usize), Bad> {
+    /// How long the record is that `bytes` start with, if it is whole.
+    pub(super) fn check(salt: u32, bytes: &[u8]) -> Result<usize, Bad> {
         let Some(head) = bytes.first_chunk::<HEAD_BYTES>() else { return Err(Bad::Short(HEAD_BYTES)) };
-        let length = u32_at(head, 0) as usize;
-        if !(HEAD_BYTES..=RECORD_BYTES_MAX).contains(&length) {
+        let length = u32_at(head, 0);
+        let checked = length_check(salt, length) == u16::from_le_bytes([head[30], head[31]]);
+        if !(HEAD_BYTES..=RECORD_BYTES_MAX).contains(&(length as usize)) || !checked || Kind::of(head[24]).is_none() {
             return Err(Bad::Damaged);
         }
-        let kind = Kind::of(head[24]).ok_or(Bad::Damaged)?;
-        let Some(whole) = bytes.get(..length) else { return Err(Bad::Short(length)) };
+        let Some(whole) = bytes.get(..length as usize) else { return Err(Bad::Short(length as usize)) };
         if checksum(salt, whole) != u32_at(head, 4) && !planted(Bug::NoChecksum) {
             return Err(Bad::Damaged);
         }
+        Ok(length as usize)
+    }
+
+    /// The parts of a record that is whole.
+    pub(super) fn parse(whole: &'a [u8]) -> Result<Self, Bad> {
+        let head = whole.first_chunk::<HEAD_BYTES>().ok_or(Bad::Damaged)?;
+        let kind = Kind::of(head[24]).ok_or(Bad::Damaged)?;
         let mut rest = Rest(&whole[HEAD_BYTES..]);
         let flags = head[25];
         let deadline = if flags & HAS_DEADLINE != 0 { Some(Time::from_le_bytes(rest.array()?)) } else { None };
@@ -154,18 +164,16 @@ impl<'a> Record<'a> {
             }
         };
         let subject = rest.take(u16::from_le_bytes([head[26], head[27]]).into())?;
-        let headers = rest.take(u32_at(head, 28) as usize)?;
-        let record = Self {
-            kind,
-            seq: u64_at(head, 8),
-            time: u64_at(head, 16) as Time,
-            deadline,
-            msg_id,
-            subject,
-            headers,
-            payload: rest.0,
-        };
-        Ok((record, length.next_multiple_of(ALIGN_BYTES)))
+        let headers = rest.take(u16::from_le_bytes([head[28], head[29]]).into())?;
+        let (seq, time) = (u64_at(head, 8), u64_at(head, 16) as Time);
+        Ok(Self { kind, seq, time, deadline, msg_id, subject, headers, payload: rest.0 })
+    }
+
+    /// Reads the record that `bytes` start with, and how many bytes it takes.
+    #[cfg(test)]
+    pub(super) fn decode(salt: u32, bytes: &'a [u8]) -> Result<(Self, usize), Bad> {
+        let length = Self::check(salt, bytes)?;
+        Ok((Self::parse(&bytes[..length])?, length.next_multiple_of(ALIGN_BYTES)))
     }
 }
 
@@ -192,6 +200,11 @@ impl<'a> Rest<'a> {
         self.0 = rest;
         Ok(*taken)
     }
+}
+
+/// The upper half of a product: every flipped bit of the length changes it.
+fn length_check(salt: u32, length: u32) -> u16 {
+    ((length ^ salt).wrapping_mul(0x9E37_79B1) >> 16) as u16
 }
 
 /// Over a whole record, its own place left out.
@@ -246,7 +259,7 @@ mod tests {
         FULL.encode(3, &mut bytes);
         for bit in 0..FULL.length() * 8 {
             bytes[bit / 8] ^= 1 << (bit % 8);
-            assert!(Record::decode(3, &bytes).is_err(), "bit {bit}");
+            assert_eq!(Record::decode(3, &bytes), Err(Bad::Damaged), "bit {bit}");
             bytes[bit / 8] ^= 1 << (bit % 8);
         }
     }

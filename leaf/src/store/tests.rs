@@ -29,9 +29,10 @@ fn put(log: &mut Log, now: Time, subject: &str, payload: &str) -> Appended {
 }
 
 fn all(log: &Log, disk: &mut SimDisk, filter: &str) -> Vec<(Seq, String)> {
-    let mut reader = Reader::new(1);
+    let filter = filter.as_bytes();
+    let mut reader = if filter.is_empty() { Reader::new(1) } else { Reader::matching(1, &[filter]) };
     let mut found = Vec::new();
-    while let Some(record) = reader.next(log, disk, filter.as_bytes()).unwrap() {
+    while let Some(record) = reader.next(log, disk).unwrap() {
         found.push((record.seq, String::from_utf8(record.payload.to_vec()).unwrap()));
     }
     found
@@ -63,9 +64,9 @@ fn keeps_what_it_took() {
         assert!(all(&log, &mut disk, "s.3").iter().map(|(seq, _)| *seq).eq((3..=500).step_by(10)));
         assert_eq!((log.count(b"s.3"), log.count(b"s.*"), log.last_of(b"s.3")), (50, 500, Some(493)));
         let mut reader = Reader::new(250);
-        assert_eq!(reader.next(&log, &mut disk, b"").unwrap().unwrap().seq, 250);
-        reader.seek(log.seq_at(400));
-        assert!((300..=400).contains(&reader.next(&log, &mut disk, b"").unwrap().unwrap().seq));
+        assert_eq!(reader.next(&log, &mut disk).unwrap().unwrap().seq, 250);
+        assert_eq!(Reader::since(&log, 400).next(&log, &mut disk).unwrap().unwrap().seq, 400);
+        assert_eq!(Reader::one(77).next(&log, &mut disk).unwrap().unwrap().seq, 77);
         let report;
         (log, report) = opened(&mut disk, &small());
         assert!(report.is_clean(), "{report:?}");
@@ -170,7 +171,7 @@ fn refuses_new_when_told_to() {
     assert_eq!(log.append(0, &Append { subject: b"a", ..Append::default() }), Err(Refused::Full));
     drain(&mut log, &mut disk, 0);
     let mut reader = Reader::new(1);
-    let record = reader.next(&log, &mut disk, b"").unwrap().unwrap();
+    let record = reader.next(&log, &mut disk).unwrap().unwrap();
     assert!(log.delete(0, &record));
     assert!(!log.delete(0, &record));
     assert_eq!(put(&mut log, 0, "a", "3").seq, 3);
@@ -205,7 +206,7 @@ fn deletes_trims_and_expires_for_good() {
     }
     drain(&mut log, &mut disk, 0);
     let mut reader = Reader::new(10);
-    let record = reader.next(&log, &mut disk, b"").unwrap().unwrap();
+    let record = reader.next(&log, &mut disk).unwrap().unwrap();
     log.delete(1, &record);
     log.trim(1, 5);
     drain(&mut log, &mut disk, 1);

@@ -1,9 +1,9 @@
 //! Looks at every byte of a log and says which are bad.
 
 use super::open::OpenError;
-use super::read::{Step, Walk};
 use super::record::Kind;
 use super::segment::{DATA_OFFSET, Head};
+use super::walk::{Step, Walk};
 use super::{Disk, FileId, Record, Seq};
 
 /// What one file holds.
