@@ -1,6 +1,7 @@
 //! The log: records of `tracing` as nats-server's lines, or as JSON, on standard error or in a file.
 
 mod file;
+pub(super) mod journal;
 mod line;
 
 use std::cell::Cell;

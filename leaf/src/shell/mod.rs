@@ -2,11 +2,13 @@
 
 #![allow(clippy::disallowed_methods, reason = "this is the part that clippy.toml sends everybody else to")]
 
+mod activation;
 pub mod disk;
 pub mod files;
 pub mod http;
 pub mod listener;
 pub mod log;
+pub mod notify;
 pub mod resolver;
 pub mod run;
 pub mod server;

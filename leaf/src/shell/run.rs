@@ -13,7 +13,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal as on_signal};
 use tokio::task::{LocalSet, spawn_local};
 use tracing::{error, info, warn};
 
+use super::activation::Handed;
 use super::listener::{Listener, Open, Program, load_tls};
+use super::notify::Notifier;
 use super::resolver::{self, Worker};
 use super::server::{Server, TlsSetup};
 use super::{files, http, log, signal};
@@ -26,6 +28,10 @@ use crate::node::{Identity, Node};
 const BACKLOG: u32 = 1024;
 /// How long the last answers may take when the server ends.
 const DRAIN: Duration = Duration::from_millis(100);
+/// What the socket of the status pages is called when it is handed over.
+const MONITORING: &str = "monitoring";
+/// Why nothing can be reloaded; nats-server's words.
+const NO_FILE: &str = "can only reload config when a file is provided using -c or --config";
 /// Where everybody is reached.
 const ANY_HOST: &str = "0.0.0.0";
 /// Where only this machine is reached.
@@ -63,7 +69,12 @@ fn done(name: &str, result: Result<(), String>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(text) => {
-            eprintln!("{name}: {text}");
+            if log::journal::is_stderr() {
+                // There is no log yet, but who filters by importance must see all of it.
+                text.lines().for_each(|line| eprintln!("<3>{line}"));
+            } else {
+                eprintln!("{name}: {text}");
+            }
             ExitCode::FAILURE
         }
     }
@@ -119,10 +130,11 @@ fn start(program: &'static Program, flags: &Flags) -> ExitCode {
     let name = program.name;
     let prepared = load(flags).and_then(|config| {
         let listeners = load_listeners(program, &config)?;
+        let (handed, notifier) = (Handed::from_env()?, Notifier::from_env()?);
         let handle = log::init(&config.log)?;
-        Ok((config, listeners, handle))
+        Ok((config, listeners, handed, notifier, handle))
     });
-    let (config, listeners, handle) = match prepared {
+    let (config, listeners, handed, notifier, handle) = match prepared {
         Ok(prepared) => prepared,
         Err(text) => return done(name, Err(text)),
     };
@@ -134,7 +146,8 @@ fn start(program: &'static Program, flags: &Flags) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fatal(&format!("Cannot start the event loop: {error}")),
     };
-    let result = LocalSet::new().block_on(&runtime, serve(program, flags, config, listeners, handle));
+    let started = Started { flags, config, listeners, handed, notifier: Rc::new(notifier), log: handle };
+    let result = LocalSet::new().block_on(&runtime, serve(program, started));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(text) => fatal(&text),
@@ -146,13 +159,18 @@ fn fatal(text: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-async fn serve(
-    program: &'static Program,
-    flags: &Flags,
+/// What a server has before its event loop runs.
+struct Started<'a> {
+    flags: &'a Flags,
     config: Config,
     listeners: Vec<(&'static Listener, Option<TlsSetup>)>,
+    handed: Handed,
+    notifier: Rc<Notifier>,
     log: log::Handle,
-) -> Result<(), String> {
+}
+
+async fn serve(program: &'static Program, started: Started<'_>) -> Result<(), String> {
+    let Started { flags, config, listeners, mut handed, notifier, log } = started;
     let name = program.name;
     raise_file_limit();
     let signals = Signals::new()?;
@@ -162,14 +180,19 @@ async fn serve(
     for (listener, tls) in listeners {
         let Some(at) = (listener.at)(&config) else { continue };
         let secure = tls.is_some();
-        let (socket, address) = listen(at.host.unwrap_or(&host), at.port, listener.port).await?;
+        let handed = handed.take(listener.what);
+        let (socket, address) = open_or_take(handed, at.host.unwrap_or(&host), at.port, listener.port).await?;
         open.push((Open::new(listener, tls), socket, address, secure));
     }
     let Some(&(.., address, _)) = open.first() else { return Err("no listener for clients".to_owned()) };
     let monitor = match &config.monitor {
         None => None,
-        Some(at) => Some(listen(at.host.as_deref().unwrap_or(&host), at.port, "monitoring port").await?),
+        Some(at) => {
+            let (handed, host) = (handed.take(MONITORING), at.host.as_deref().unwrap_or(&host));
+            Some(open_or_take(handed, host, at.port, "monitoring port").await?)
+        }
     };
+    handed.finish()?;
     let mut seed = [0; 40];
     getrandom::fill(&mut seed).map_err(|error| format!("No randomness to start with: {error}"))?;
     let identity = identity(name, &config, &host, address, &seed);
@@ -200,11 +223,15 @@ async fn serve(
         spawn_local(http::serve(server.clone(), listener, base_path));
     }
     info!("Server is ready");
+    let status = format!("Listening for clients on {address}");
+    notifier.ready(&status);
+    spawn_local(notifier.clone().feed_watchdog(server.clone()));
     if is_open {
         invite(address);
     }
-    signals.obey(&Running { server: server.clone(), ports, flags, log }).await;
+    signals.obey(&Running { server: server.clone(), ports, flags, log, notifier: notifier.clone(), status }).await;
     info!("Initiating Shutdown...");
+    notifier.stopping("Saying goodbye", DRAIN);
     server.with_node(|node, now| node.close_all(now));
     tokio::time::sleep(DRAIN).await;
     port_files.remove();
@@ -229,6 +256,22 @@ fn raise_file_limit() {
     if limit.current != limit.maximum && setrlimit(Resource::Nofile, raised).is_err() {
         warn!("The limit of open files stays at {:?}", limit.current);
     }
+}
+
+/// The socket that was handed over, or one of our own.
+async fn open_or_take(
+    handed: Option<io::Result<std::net::TcpListener>>,
+    host: &str,
+    port: Option<u16>,
+    what: &str,
+) -> Result<(TcpListener, SocketAddr), String> {
+    let Some(handed) = handed else { return listen(host, port, what).await };
+    let adopt = |socket| {
+        let listener = TcpListener::from_std(socket)?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    };
+    handed.and_then(adopt).map_err(|error| format!("Error taking over the socket for {what}: {error}"))
 }
 
 async fn listen(host: &str, port: Option<u16>, what: &str) -> Result<(TcpListener, SocketAddr), String> {
@@ -330,6 +373,9 @@ struct Running<'a> {
     ports: Vec<Rc<Open>>,
     flags: &'a Flags,
     log: log::Handle,
+    notifier: Rc<Notifier>,
+    /// What the service manager shows while all is well.
+    status: String,
 }
 
 /// The signals a server obeys.
@@ -375,7 +421,7 @@ impl Signals {
                 }
                 _ = self.user2.recv() => {
                     trapped("user defined signal 2");
-                    server.with_node(|node, now| node.start_lame_duck(now));
+                    running.start_lame_duck();
                 }
                 () = server.shutdown.notified() => return,
             }
@@ -390,14 +436,21 @@ fn trapped(signal: &str) {
 impl Running<'_> {
     /// Reads the configuration again; on any mistake everything stays as it is.
     fn reload(&self) {
-        if self.flags.config.is_none() {
-            return error!(
-                "Failed to reload server configuration: can only reload config when a file is provided using -c or --config"
-            );
+        self.notifier.reloading();
+        let result = if self.flags.config.is_some() { self.try_reload() } else { Err(NO_FILE.to_owned()) };
+        match result {
+            Ok(()) => self.notifier.ready(&self.status),
+            Err(text) => {
+                error!("Failed to reload server configuration: {text}");
+                self.notifier.ready(&format!("{} (the last reload failed: see the log)", self.status));
+            }
         }
-        if let Err(text) = self.try_reload() {
-            error!("Failed to reload server configuration: {text}");
-        }
+    }
+
+    fn start_lame_duck(&self) {
+        let within = self.server.node.borrow().config.lame_duck_duration;
+        self.notifier.stopping("Lame duck: sending clients away", within);
+        self.server.with_node(|node, now| node.start_lame_duck(now));
     }
 
     /// First everything that may fail, then the change: half a configuration would be worse than the old one.

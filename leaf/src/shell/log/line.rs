@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata};
 
-use super::FATAL;
+use super::{FATAL, journal};
 use crate::config::Log;
 
 /// How important a record is, as lines show it.
@@ -44,12 +44,25 @@ impl Label {
             Self::Trace => "TRC",
         }
     }
+
+    /// syslog's number for it.
+    pub(super) fn priority(self) -> u8 {
+        match self {
+            Self::Fatal => 2,
+            Self::Error => 3,
+            Self::Warning => 4,
+            Self::Info => 6,
+            Self::Debug | Self::Trace => 7,
+        }
+    }
 }
 
 /// The form of the lines.
 #[derive(Clone, Debug)]
 pub(super) struct Format {
     json: bool,
+    /// For systemd's journal, which adds pid and time and shows how important a line is.
+    journal: bool,
     /// The zone of the time; none, no time.
     zone: Option<TimeZone>,
     pid: u32,
@@ -58,12 +71,20 @@ pub(super) struct Format {
 impl Format {
     pub(super) fn new(log: &Log) -> Self {
         let zone = || if log.utc { TimeZone::UTC } else { TimeZone::system() };
-        Self { json: log.json, zone: log.time.then(zone), pid: std::process::id() }
+        let journal = log.file.is_none() && journal::is_stderr();
+        Self { json: log.json, journal, zone: log.time.then(zone), pid: std::process::id() }
     }
 
     /// Adds the line of a record, with its end.
     pub(super) fn write(&self, line: &mut String, now: Timestamp, record: &Record) {
-        let written = if self.json { self.write_json(line, now, record) } else { self.write_text(line, now, record) };
+        if self.journal {
+            write!(line, "<{}>", record.label.priority()).ok();
+        }
+        let written = match self {
+            Self { json: true, .. } => self.write_json(line, now, record),
+            Self { journal: true, .. } => write!(line, "{}{}", record.message, record.fields),
+            _ => self.write_text(line, now, record),
+        };
         // A `String` takes everything; the error is the trait's.
         written.ok();
         line.push('\n');
@@ -242,7 +263,7 @@ mod tests {
     /// The lines of what `run` logs.
     fn written(json: bool, zone: Option<TimeZone>, run: impl FnOnce()) -> String {
         let text = Arc::new(Mutex::new(String::new()));
-        let layer = Capture(Format { json, zone, pid: 7 }, text.clone());
+        let layer = Capture(Format { json, journal: false, zone, pid: 7 }, text.clone());
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), run);
         text.lock().unwrap().clone()
     }
