@@ -364,6 +364,13 @@ impl Peer for Client {
         }
     }
 
+    fn told_to_leave(&mut self, cx: &mut Cx<'_>) {
+        if self.options.async_info && self.ponged {
+            let info = Info { lame_duck: true, ..self.info(cx) };
+            cx.out.extend(&info.line());
+        }
+    }
+
     fn identity(&self) -> Option<Rc<Identity>> {
         self.identity.clone()
     }

@@ -21,6 +21,11 @@ impl<'a> Message<'a> {
         &self.body[..self.header_len]
     }
 
+    /// The value of a header; its name counts to the letter.
+    pub fn header(&self, name: &[u8]) -> Option<&'a [u8]> {
+        header(self.headers(), name)
+    }
+
     /// The same for a receiver that takes no headers.
     pub fn without_headers(&self) -> Self {
         match self.header_len {
@@ -32,5 +37,25 @@ impl<'a> Message<'a> {
     /// The payload without the header block.
     pub fn payload(&self) -> &'a [u8] {
         &self.body[self.header_len..]
+    }
+}
+
+/// The value of the header `name` in a header block, without blanks around it; the first one counts.
+pub fn header<'a>(block: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let lines = block.split(|&byte| byte == b'\n').skip(1);
+    let mut values = lines.filter_map(|line| line.strip_prefix(name)?.strip_prefix(b":"));
+    values.next().map(<[u8]>::trim_ascii)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_by_name() {
+        let block = b"NATS/1.0\r\nAb: 1\r\nA:  x y \r\nA: 2\r\nB:\r\n\r\n";
+        assert_eq!(header(block, b"A"), Some(&b"x y"[..]));
+        assert_eq!(header(block, b"Ab"), Some(&b"1"[..]));
+        assert_eq!((header(block, b"B"), header(block, b"a"), header(b"", b"A")), (Some(&b""[..]), None, None));
     }
 }

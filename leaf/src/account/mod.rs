@@ -4,11 +4,17 @@ pub mod mapping;
 
 use crate::config;
 use crate::interest::Interest;
+use crate::node::Kind;
 use mapping::Mappings;
 
 /// Names an account of this server; lasts as long as the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AccountId(pub(crate) u16);
+
+impl AccountId {
+    /// `$G`: the account of those who belong nowhere else.
+    pub const GLOBAL: Self = Self(0);
+}
 
 /// Accounts at most.
 const ACCOUNTS_MAX: usize = u16::MAX as usize;
@@ -28,6 +34,8 @@ pub struct Account {
     pub limits: config::AccountLimits,
     /// Connections logged in now.
     pub connections: u32,
+    /// How many of them are links of leaf nodes.
+    pub leafs: u32,
     /// Connections ever.
     pub total_connections: u64,
     /// Messages and bytes its connections published.
@@ -60,6 +68,19 @@ impl Account {
     /// Subscriptions that each of its connections may have. (As in nats-server, it is no bound on their sum.)
     pub fn subscriptions_max(&self) -> usize {
         self.limits.max_subscriptions.map_or(usize::MAX, |max| max as usize)
+    }
+
+    /// A connection of this kind has logged in.
+    pub(crate) fn gain(&mut self, kind: Kind) {
+        self.connections += 1;
+        self.total_connections += 1;
+        self.leafs += u32::from(kind == Kind::Leaf);
+    }
+
+    /// A connection of this kind has gone.
+    pub(crate) fn lose(&mut self, kind: Kind) {
+        self.connections -= 1;
+        self.leafs -= u32::from(kind == Kind::Leaf);
     }
 
     /// Whether one more connection may log in.
@@ -145,6 +166,7 @@ impl Accounts {
             mappings: Mappings::default(),
             limits: config::AccountLimits::default(),
             connections: 0,
+            leafs: 0,
             total_connections: 0,
             received: Volume::default(),
             sent: Volume::default(),
@@ -173,6 +195,11 @@ impl Accounts {
     #[inline]
     pub fn get_mut(&mut self, id: AccountId) -> &mut Account {
         &mut self.list[id.0 as usize]
+    }
+
+    /// The ids of all of them.
+    pub fn ids(&self) -> impl Iterator<Item = AccountId> + use<> {
+        (0..self.list.len() as u16).map(AccountId)
     }
 
     /// All of them.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
+use serde::Serialize;
 
 use crate::config::{Permissions, Responses};
 use crate::subject;
@@ -60,6 +61,24 @@ impl Compiled {
         }
     }
 
+    /// As monitoring shows them.
+    pub fn shown(&self) -> Shown {
+        Shown {
+            publish: Lists {
+                allow: self.publish_allow.as_ref().map(Patterns::texts).unwrap_or_default(),
+                deny: self.publish_deny.texts(),
+            },
+            subscribe: Lists {
+                allow: self.subscribe_allow.as_ref().map(Entries::texts).unwrap_or_default(),
+                deny: self.subscribe_deny.texts(),
+            },
+            responses: self.responses.map(|responses| Answers {
+                max: responses.max.map_or(-1, i64::from),
+                ttl: responses.expires.map_or(-1, |ttl| i64::try_from(ttl.as_nanos()).unwrap_or(i64::MAX)),
+            }),
+        }
+    }
+
     /// Whether the lists let one publish to `subject`, responses aside.
     fn may_publish(&self, subject: &[u8]) -> bool {
         let allowed = self.publish_allow.as_ref().is_none_or(|allow| allow.matches(subject));
@@ -93,6 +112,31 @@ impl Compiled {
     pub fn may_deliver(&self, subject: &[u8], queue: Option<&[u8]>) -> bool {
         !self.subscribe_deny.denies(subject, queue)
     }
+}
+
+/// Permissions as JSON (nats-server: `Permissions`).
+#[derive(Debug, Serialize)]
+pub struct Shown {
+    publish: Lists,
+    subscribe: Lists,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    responses: Option<Answers>,
+}
+
+#[derive(Debug, Serialize)]
+struct Lists {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    allow: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    deny: Vec<String>,
+}
+
+/// `allow_responses`; -1 is no limit.
+#[derive(Debug, Serialize)]
+struct Answers {
+    max: i64,
+    /// Nanoseconds.
+    ttl: i64,
 }
 
 /// The permissions of one connection, and what they depend on.
@@ -232,6 +276,10 @@ impl Patterns {
         Self { literals, wild }
     }
 
+    fn texts(&self) -> Vec<String> {
+        self.literals.iter().chain(&self.wild).map(|pattern| text(pattern)).collect()
+    }
+
     fn has_literal(&self, subject: &[u8]) -> bool {
         self.literals.binary_search_by(|literal| literal.as_ref().cmp(subject)).is_ok()
     }
@@ -288,6 +336,11 @@ impl Entries {
         Self { plain: Patterns::new(&plain), queued }
     }
 
+    fn texts(&self) -> Vec<String> {
+        let queued = self.queued.iter().map(|entry| format!("{} {}", text(&entry.subject), text(&entry.queue)));
+        self.plain.texts().into_iter().chain(queued).collect()
+    }
+
     /// As an allow list.
     fn admits(&self, subject: &[u8], queue: Option<&[u8]>) -> bool {
         let Some(queue) = queue else { return self.plain.covers(subject) };
@@ -316,6 +369,10 @@ impl Entries {
 
 fn bytes(text: &str) -> Box<[u8]> {
     text.as_bytes().into()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 fn has_empty_token(subject: &[u8]) -> bool {

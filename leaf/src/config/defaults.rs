@@ -43,6 +43,7 @@ impl Default for Config {
             auth: Auth::default(),
             operator: None,
             accounts: vec![Account { name: GLOBAL_ACCOUNT.to_owned(), ..Account::default() }],
+            feature_flags: BTreeMap::new(),
             system_account: Some(SYSTEM_ACCOUNT.to_owned()),
             warnings: Vec::new(),
         }

@@ -55,6 +55,8 @@ pub struct Config {
     pub operator: Option<Operator>,
     /// The accounts, `$G` first, then as in the file; users refer to them by index.
     pub accounts: Vec<Account>,
+    /// `feature_flags`: what nats-server's JetStream and Raft would do otherwise; only told, as they do nothing here.
+    pub feature_flags: BTreeMap<String, bool>,
     /// `system_account`; `$SYS` unless named. `None` with `no_system_account`.
     pub system_account: Option<String>,
     /// Remarks that do not prevent a start: deprecated spellings, discouraged values. `file:line:col: text`.

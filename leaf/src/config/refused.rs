@@ -5,9 +5,9 @@ use super::read::{Draft, Taken};
 use super::value::{Node, Value};
 
 /// Refuses what we cannot do, and passes over what would change nothing here.
-pub(super) fn set(_: &mut Draft, key: &str, node: &Node) -> Result<Taken, Error> {
+pub(super) fn set(draft: &mut Draft, key: &str, node: &Node) -> Result<Taken, Error> {
     let asks_nothing = match (key, &node.value) {
-        ("feature_flags", _) => flags(node)?,
+        ("feature_flags", _) => flags(draft, node)?,
         ("syslog" | "proxy_protocol" | "jetstream" | "ocsp" | "ocsp_cache", Value::Bool(on)) => !on,
         ("jetstream", Value::Text(word)) => word.eq_ignore_ascii_case("disabled"),
         ("remote_syslog", Value::Text(address)) => address.is_empty(),
@@ -24,13 +24,14 @@ pub(super) fn set(_: &mut Draft, key: &str, node: &Node) -> Result<Taken, Error>
 }
 
 /// Flags of nats-server's JetStream and Raft; they change nothing here, but must be booleans.
-fn flags(node: &Node) -> Result<bool, Error> {
+fn flags(draft: &mut Draft, node: &Node) -> Result<bool, Error> {
     let Value::Map(map) = &node.value else {
         let text = format!("error parsing feature flags: unsupported type {}", node.value.kind());
         return Err(Error::at(&node.at, text));
     };
     for entry in map.entries() {
-        entry.node.boolean()?;
+        let on = entry.node.boolean()?;
+        draft.config.feature_flags.insert(entry.key.clone(), on);
     }
     Ok(true)
 }

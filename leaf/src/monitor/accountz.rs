@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::query::Query;
 use super::sublist::SublistStats;
 use super::time::Rfc3339;
-use super::{Refusal, Response, View, json};
+use super::{Refusal, Response, View};
 use crate::account::Account;
 use crate::config::{Destination, Mapping};
 use crate::node::Kind;
@@ -23,8 +23,9 @@ struct Accountz<'a> {
     account_detail: Option<Detail<'a>>,
 }
 
+/// An account in full.
 #[derive(Serialize)]
-struct Detail<'a> {
+pub(super) struct Detail<'a> {
     account_name: &'a str,
     update_time: Rfc3339,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,10 +67,10 @@ pub(super) fn page(view: &View<'_>, query: &Query) -> Result<Response, Refusal> 
         let id = accounts.find(name).ok_or_else(|| Refusal(format!("Account {name} does not exist")))?;
         accountz.account_detail = Some(detail(view, accounts.get(id)));
     }
-    Ok(json::pretty(&accountz))
+    Ok(view.json(&accountz))
 }
 
-fn detail<'a>(view: &View<'a>, account: &'a Account) -> Detail<'a> {
+pub(super) fn detail<'a>(view: &View<'a>, account: &'a Account) -> Detail<'a> {
     let configured = view.node.config.accounts.iter().find(|one| one.name == account.name);
     let mappings = configured.map_or(&[][..], |one| &one.mappings);
     Detail {
@@ -83,7 +84,7 @@ fn detail<'a>(view: &View<'a>, account: &'a Account) -> Detail<'a> {
         client_connections: view.count_in(Kind::Client, account),
         subscriptions: account.interest.len(),
         mappings: mappings.iter().map(mapping).collect(),
-        name_tag: &account.name,
+        name_tag: view.tag(account),
         sublist_stats: SublistStats::of(std::iter::once(account)),
     }
 }

@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use super::query::Query;
 use super::time::Rfc3339;
-use super::{Refusal, Response, View, json};
-use crate::account::{Account, Volume};
+use super::{Refusal, Response, View};
+use crate::account::{AccountId, Volume};
 use crate::node::{Kind, Node};
 
 #[derive(Serialize)]
@@ -15,8 +15,9 @@ struct Accstatz<'a> {
     account_statz: Vec<AccountStats<'a>>,
 }
 
+/// An account in numbers (nats-server: `AccountStat`).
 #[derive(Serialize)]
-struct AccountStats<'a> {
+pub(super) struct AccountStats<'a> {
     acc: &'a str,
     name: &'a str,
     conns: usize,
@@ -45,32 +46,50 @@ struct Counts {
 }
 
 pub(super) fn page(view: &View<'_>, query: &Query) -> Result<Response, Refusal> {
-    let unused = query.switch("unused")?;
-    let accounts = view.node.accounts.iter().zip(leafs(view.node));
-    let wanted = accounts.filter(|(account, _)| unused || account.connections > 0);
-    Ok(json::pretty(&Accstatz {
-        server_id: view.server_id(),
-        now: view.now(),
-        account_statz: wanted.map(|(account, leafs)| AccountStats::of(account, leafs)).collect(),
-    }))
+    count_and_page(view, query).map(|(_, response)| response)
 }
 
-/// Leaf node links of each account, counted in one go: there may be many accounts and many connections.
-fn leafs(node: &Node) -> Vec<usize> {
-    let mut counts = vec![0; node.accounts.iter().count()];
-    let leafs = node.conns.iter().filter(|(_, conn)| conn.peer.kind() == Kind::Leaf);
-    for id in leafs.filter_map(|(_, conn)| conn.core.account) {
-        counts[usize::from(id.0)] += 1;
+/// How many accounts are told of, and the page.
+pub(super) fn count_and_page(view: &View<'_>, query: &Query) -> Result<(usize, Response), Refusal> {
+    let unused = query.switch("unused")?;
+    let node = view.node;
+    let (named, inside) = (query.all("acc").collect::<Vec<_>>(), tally(node));
+    let wanted: Vec<AccountId> = node
+        .accounts
+        .ids()
+        .filter(|id| {
+            let account = node.accounts.get(*id);
+            let asked = named.is_empty() || named.contains(&account.name.as_str());
+            asked && (unused || inside[usize::from(id.0)].0 > 0)
+        })
+        .collect();
+    let stats = wanted.iter().map(|&id| AccountStats::of(node, id, inside[usize::from(id.0)])).collect();
+    Ok((wanted.len(), view.json(&Accstatz { server_id: view.server_id(), now: view.now(), account_statz: stats })))
+}
+
+/// Connections of each account and how many of them are links of leaf nodes, counted in one go: there may be many
+/// accounts and many connections. Who has not logged in belongs to `$G`.
+fn tally(node: &Node) -> Vec<(usize, usize)> {
+    let mut counts = vec![(0, 0); node.accounts.ids().count()];
+    for (_, conn) in &node.conns {
+        let count = &mut counts[usize::from(conn.core.account.unwrap_or(AccountId::GLOBAL).0)];
+        match conn.peer.kind() {
+            Kind::Client => count.0 += 1,
+            Kind::Leaf => *count = (count.0 + 1, count.1 + 1),
+            Kind::Route | Kind::Gateway => {}
+        }
     }
     counts
 }
 
 impl<'a> AccountStats<'a> {
-    fn of(account: &'a Account, leafnodes: usize) -> Self {
-        let total = account.connections as usize;
+    /// `inside` counts its connections, and how many of them are links of leaf nodes.
+    pub(super) fn of(node: &'a Node, id: AccountId, inside: (usize, usize)) -> Self {
+        let account = node.accounts.get(id);
+        let (total, leafnodes) = inside;
         Self {
             acc: &account.name,
-            name: &account.name,
+            name: node.account_tag(id),
             conns: total.saturating_sub(leafnodes),
             leafnodes,
             total_conns: total,

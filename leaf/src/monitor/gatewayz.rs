@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::query::Query;
 use super::time::Rfc3339;
-use super::{Refusal, Response, View, json};
+use super::{Refusal, Response, View};
 
 #[derive(Serialize)]
 struct Gatewayz<'a> {
@@ -21,7 +21,7 @@ struct Nobody {}
 pub(super) fn page(view: &View<'_>, query: &Query) -> Result<Response, Refusal> {
     query.sub_lists()?;
     query.switch("accs")?;
-    Ok(json::pretty(&Gatewayz {
+    Ok(view.json(&Gatewayz {
         server_id: view.server_id(),
         now: view.now(),
         outbound_gateways: Nobody {},

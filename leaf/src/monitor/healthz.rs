@@ -8,6 +8,9 @@ use super::{Refusal, Response, json};
 #[derive(Serialize)]
 struct Healthz {
     status: &'static str,
+    /// Only where there is no status line to say it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status_code: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -24,16 +27,26 @@ struct Fault {
 const SWITCHES: [&str; 4] = ["js-enabled", "js-enabled-only", "js-server-only", "js-meta-only"];
 
 pub(super) fn page(query: &Query) -> Result<Response, Refusal> {
+    answer(query, false)
+}
+
+/// The same with the status in the body.
+pub(super) fn with_status(query: &Query) -> Result<Response, Refusal> {
+    answer(query, true)
+}
+
+fn answer(query: &Query, with_status: bool) -> Result<Response, Refusal> {
     for name in SWITCHES {
         query.switch(name)?;
     }
     let details = query.switch("details")?;
     let Some(fault) = fault(query) else {
-        return Ok(Response::json(json::compact(&Healthz { status: "ok", error: None, errors: None })));
+        let status_code = with_status.then_some(200);
+        return Ok(Response::json(json::compact(&Healthz { status: "ok", status_code, error: None, errors: None })));
     };
     let (error, errors) =
         if details { (None, Some([Fault { r#type: "BAD_REQUEST", error: fault }])) } else { (Some(fault), None) };
-    let body = json::compact(&Healthz { status: "error", error, errors });
+    let body = json::compact(&Healthz { status: "error", status_code: with_status.then_some(400), error, errors });
     Ok(Response { status: 400, ..Response::json(body) })
 }
 

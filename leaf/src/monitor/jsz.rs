@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::query::Query;
 use super::time::Rfc3339;
-use super::{Refusal, Response, View, json};
+use super::{Refusal, Response, View};
 
 #[derive(Serialize)]
 struct Jsz<'a> {
@@ -48,7 +48,7 @@ pub(super) fn page(view: &View<'_>, query: &Query) -> Result<Response, Refusal> 
     }
     query.offset()?;
     query.limit()?;
-    Ok(json::pretty(&Jsz {
+    Ok(view.json(&Jsz {
         memory: 0,
         storage: 0,
         reserved_memory: 0,

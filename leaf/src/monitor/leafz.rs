@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::query::Query;
 use super::time::Rfc3339;
-use super::{Refusal, Response, View, json};
+use super::{Refusal, Response, View};
 
 #[derive(Serialize)]
 struct Leafz<'a> {
@@ -16,5 +16,5 @@ struct Leafz<'a> {
 
 pub(super) fn page(view: &View<'_>, query: &Query) -> Result<Response, Refusal> {
     query.switch("subs")?;
-    Ok(json::pretty(&Leafz { server_id: view.server_id(), now: view.now(), leafnodes: 0, leafs: [] }))
+    Ok(view.json(&Leafz { server_id: view.server_id(), now: view.now(), leafnodes: 0, leafs: [] }))
 }

@@ -66,6 +66,7 @@ fn traffic(text: &mut Text, node: &Node) {
     text.counter("petiole_sent_messages_total", "Messages to connections.", tally.out.msgs);
     text.counter("petiole_sent_bytes_total", "Headers and payloads to connections.", tally.out.bytes);
     text.counter("petiole_stalls_total", "Times that a producer waited for slow receivers.", tally.stalls);
+    text.counter("petiole_lost_requests_total", "Requests to the server that got no answer.", node.system.lost);
     text.counter("petiole_dropped_messages_total", "Messages withheld from slow receivers.", tally.dropped);
 }
 

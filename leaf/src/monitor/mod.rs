@@ -8,6 +8,7 @@ mod accountz;
 mod accstatz;
 mod connz;
 mod endpoint;
+pub(crate) mod events;
 mod gatewayz;
 mod healthz;
 mod index;
@@ -16,25 +17,24 @@ mod json;
 mod jsz;
 mod leafz;
 mod metrics;
+mod options;
 mod query;
 mod raftz;
 mod routez;
+mod statsz;
 mod sub_detail;
 mod sublist;
 mod subsz;
 mod time;
 mod varz;
 
+use serde::Serialize;
 use std::net::SocketAddr;
 
-use crate::account::Account;
+use crate::account::{Account, AccountId};
 use crate::node::{Kind, Nanos, Node};
 pub use endpoint::{Endpoint, RequestCounts};
-
-/// A moment, nanoseconds since 1970, as JSON has it.
-pub(crate) fn time_text(unix: i128) -> String {
-    Rfc3339(unix).to_string()
-}
+pub(crate) use options::Asked;
 
 use query::Query;
 use time::Rfc3339;
@@ -59,8 +59,8 @@ pub struct HostFacts {
     pub cpu_seconds: f64,
     /// Processors that may be used.
     pub cores: usize,
-    /// Where monitoring listens.
-    pub monitor: SocketAddr,
+    /// Where monitoring listens, if it does.
+    pub monitor: Option<SocketAddr>,
     /// Requests so far, this one included.
     pub requests: RequestCounts,
 }
@@ -102,11 +102,69 @@ struct Refusal(String);
 /// Answers a request for `path` (without `http_base_path`) with the raw `query`, which may be empty.
 pub fn respond(node: &Node, host: &HostFacts, path: &str, query: &str) -> Response {
     let Some(endpoint) = Endpoint::of(path) else { return Response::not_found() };
-    let view = View::new(node, host);
+    let view = View::new(node, host, Layout::Pretty);
     match answer(endpoint, &view, &Query::parse(query)) {
         Ok(response) => response,
         Err(Refusal(text)) => Response::text(400, text),
     }
+}
+
+/// The same for a request in the system account, about one account if it is named: JSON on one line, or why not.
+pub(crate) fn page(
+    node: &Node,
+    host: &HostFacts,
+    endpoint: Endpoint,
+    asked: &Asked,
+    account: Option<&str>,
+) -> Result<Vec<u8>, String> {
+    let view = View::new(node, host, Layout::Compact);
+    let query = asked.query(endpoint, account)?;
+    let response = match endpoint {
+        Endpoint::Healthz => healthz::with_status(&query),
+        Endpoint::Raftz => return Ok(b"{}".to_vec()),
+        _ => answer(endpoint, &view, &query),
+    };
+    response.map(|response| response.body).map_err(|Refusal(text)| text)
+}
+
+/// /accstatz, about one account if it is named; `None` without any.
+pub(crate) fn accounts(
+    node: &Node,
+    host: &HostFacts,
+    asked: &Asked,
+    account: Option<&str>,
+) -> Result<Option<Vec<u8>>, String> {
+    let view = View::new(node, host, Layout::Compact);
+    let query = match account {
+        None => asked.query(Endpoint::Accstatz, None)?,
+        Some(_) => asked.switches_only(account),
+    };
+    let (count, response) = accstatz::count_and_page(&view, &query).map_err(|Refusal(text)| text)?;
+    let unused = query.switch("unused").unwrap_or(false);
+    Ok((count > 0 || unused).then_some(response.body))
+}
+
+/// /subsz with all subscriptions of an account.
+pub(crate) fn account_subscriptions(
+    node: &Node,
+    host: &HostFacts,
+    asked: &Asked,
+    account: &str,
+) -> Result<Vec<u8>, String> {
+    let view = View::new(node, host, Layout::Compact);
+    let query = asked.query(Endpoint::Subsz, Some(account))?.with("subs", "1");
+    subsz::page(&view, &query).map(|response| response.body).map_err(|Refusal(text)| text)
+}
+
+/// `account_detail` of /accountz.
+pub(crate) fn account_detail(node: &Node, host: &HostFacts, account: AccountId) -> Vec<u8> {
+    let view = View::new(node, host, Layout::Compact);
+    json::compact(&accountz::detail(&view, node.accounts.get(account)))
+}
+
+/// STATSZ: the server in numbers.
+pub(crate) fn stats(node: &Node, host: &HostFacts) -> Vec<u8> {
+    statsz::page(&View::new(node, host, Layout::Compact))
 }
 
 fn answer(endpoint: Endpoint, view: &View<'_>, query: &Query) -> Result<Response, Refusal> {
@@ -128,24 +186,41 @@ fn answer(endpoint: Endpoint, view: &View<'_>, query: &Query) -> Result<Response
     })
 }
 
+/// How JSON is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Layout {
+    /// For people: over HTTP.
+    Pretty,
+    /// On one line: in a message.
+    Compact,
+}
+
 /// What every page looks at.
 struct View<'a> {
     node: &'a Node,
     host: &'a HostFacts,
     /// The wall clock at the node's time 0.
     origin: i128,
+    layout: Layout,
 }
 
 /// The wall clock was set, not merely steered, if it has moved by more than this against the node's.
 const CLOCK_STEP: i128 = crate::node::SECOND as i128;
 
 impl<'a> View<'a> {
-    fn new(node: &'a Node, host: &'a HostFacts) -> Self {
+    fn new(node: &'a Node, host: &'a HostFacts, layout: Layout) -> Self {
         // A gateway may boot in 1970 and learn the time later: then the past is told by the clock that
         // is right now. Otherwise `start` must not tremble from one answer to the next.
         let origin = host.wall - i128::from(host.now);
         let stepped = (origin - node.identity.epoch).abs() > CLOCK_STEP;
-        Self { node, host, origin: if stepped { origin } else { node.identity.epoch } }
+        Self { node, host, origin: if stepped { origin } else { node.identity.epoch }, layout }
+    }
+
+    fn json(&self, value: &impl Serialize) -> Response {
+        match self.layout {
+            Layout::Pretty => json::pretty(value),
+            Layout::Compact => Response::json(json::compact(value)),
+        }
     }
 
     fn server_id(&self) -> &'a str {
@@ -158,6 +233,11 @@ impl<'a> View<'a> {
 
     fn now(&self) -> Rfc3339 {
         Rfc3339(self.host.wall)
+    }
+
+    /// What an account calls itself, beside its name.
+    fn tag(&self, account: &'a Account) -> &'a str {
+        self.node.tag_of(account)
     }
 
     /// When something happened.

@@ -25,6 +25,22 @@ impl Query {
         Self(decoded.collect())
     }
 
+    /// The same of pairs that are read already.
+    pub(super) fn of(pairs: Vec<(String, String)>) -> Self {
+        Self(pairs)
+    }
+
+    /// The same with one more argument, which wins.
+    pub(super) fn with(mut self, key: &str, value: &str) -> Self {
+        self.0.insert(0, (key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// All values of an argument that are not empty.
+    pub(super) fn all(&self, key: &str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |(have, value)| have == key && !value.is_empty()).map(|(_, value)| value.as_str())
+    }
+
     /// An argument; empty if absent.
     pub(super) fn text(&self, key: &str) -> &str {
         self.0.iter().find(|(have, _)| have == key).map_or("", |(_, value)| value)

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::query::Query;
 use super::time::Rfc3339;
-use super::{Refusal, Response, View, json};
+use super::{Refusal, Response, View};
 
 #[derive(Serialize)]
 struct Routez<'a> {
@@ -18,5 +18,5 @@ struct Routez<'a> {
 pub(super) fn page(view: &View<'_>, query: &Query) -> Result<Response, Refusal> {
     query.sub_lists()?;
     let (server_id, server_name) = (view.server_id(), view.server_name());
-    Ok(json::pretty(&Routez { server_id, server_name, now: view.now(), num_routes: 0, routes: [] }))
+    Ok(view.json(&Routez { server_id, server_name, now: view.now(), num_routes: 0, routes: [] }))
 }

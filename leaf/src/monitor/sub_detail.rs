@@ -37,10 +37,10 @@ impl<'a> SubDetail<'a> {
         }
     }
 
-    /// `sub` with its account; nothing if its connection is gone.
-    pub(super) fn with_account(view: &View<'a>, sub: &'a Sub) -> Option<Self> {
-        let conn = view.node.conns.get(sub.conn as usize)?;
-        let name = Some(view.node.accounts.get(sub.account).name.as_str());
-        Some(Self { account: name, account_tag: name, ..Self::new(sub, conn.core.id.cid()) })
+    /// `sub` with its account. Services of the server itself have the connection 0.
+    pub(super) fn with_account(view: &View<'a>, sub: &'a Sub) -> Self {
+        let cid = view.node.conns.get(sub.conn as usize).map_or(0, |conn| conn.core.id.cid());
+        let account = view.node.accounts.get(sub.account);
+        Self { account: Some(&account.name), account_tag: Some(view.tag(account)), ..Self::new(sub, cid) }
     }
 }

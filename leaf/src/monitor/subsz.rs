@@ -6,7 +6,7 @@ use super::query::Query;
 use super::sub_detail::SubDetail;
 use super::sublist::SublistStats;
 use super::time::Rfc3339;
-use super::{Refusal, Response, View, json};
+use super::{Refusal, Response, View};
 use crate::node::Sub;
 use crate::subject;
 
@@ -48,7 +48,7 @@ pub(super) fn page(view: &View<'_>, query: &Query) -> Result<Response, Refusal> 
         let subs = || view.node.subs.iter().map(|(_, sub)| sub).filter(wanted);
         subsz.total = subs().count();
         let page = subs().skip(offset).take(limit);
-        subsz.subscriptions_list = page.filter_map(|sub| SubDetail::with_account(view, sub)).collect();
+        subsz.subscriptions_list = page.map(|sub| SubDetail::with_account(view, sub)).collect();
     }
-    Ok(json::pretty(&subsz))
+    Ok(view.json(&subsz))
 }

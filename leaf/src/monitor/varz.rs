@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::time::{Rfc3339, Uptime};
-use super::{Response, View, json};
+use super::{Response, View};
 use crate::node::{Kind, SECOND};
 
 /// What a feature says that is not in use: `{}`.
@@ -80,6 +80,7 @@ struct Varz<'a> {
     tags: &'a [String],
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     metadata: &'a BTreeMap<String, String>,
+    feature_flags: BTreeMap<&'static str, bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     system_account: Option<&'a str>,
     slow_consumer_stats: ByKind,
@@ -87,12 +88,13 @@ struct Varz<'a> {
     disk_io_wait_stats: DiskWaits,
 }
 
+/// A number of each kind of connection.
 #[derive(Default, Serialize)]
-struct ByKind {
-    clients: u64,
-    routes: u64,
-    gateways: u64,
-    leafs: u64,
+pub(super) struct ByKind {
+    pub(super) clients: u64,
+    pub(super) routes: u64,
+    pub(super) gateways: u64,
+    pub(super) leafs: u64,
 }
 
 /// Nothing of ours waits for a disk.
@@ -122,7 +124,7 @@ pub(super) fn page(view: &View<'_>) -> Response {
     let (config, facts, tally) = (&node.config, &node.facts, &node.tally);
     let (info, limits) = (&facts.info, &facts.limits);
     let tls_timeout = config.tls.as_ref().map_or(TLS_TIMEOUT_DEFAULT, |tls| tls.timeout);
-    json::pretty(&Varz {
+    view.json(&Varz {
         server_id: view.server_id(),
         server_name: view.server_name(),
         version: info.version,
@@ -140,8 +142,8 @@ pub(super) fn page(view: &View<'_>) -> Response {
         max_subscriptions: limits.max_subscriptions,
         ping_interval: crate::node::nanos(limits.ping_interval),
         ping_max: limits.ping_max,
-        http_host: host.monitor.ip().to_string(),
-        http_port: host.monitor.port(),
+        http_host: host.monitor.map_or_else(|| node.identity.host.clone(), |at| at.ip().to_string()),
+        http_port: host.monitor.map_or(0, |at| at.port()),
         http_base_path: config.monitor.as_ref().map_or("", |monitor| &monitor.base_path),
         https_port: 0,
         auth_timeout: facts.login_within as f64 / SECOND as f64,
@@ -185,6 +187,7 @@ pub(super) fn page(view: &View<'_>) -> Response {
         config_digest: &config.digest,
         tags: &config.tags,
         metadata: &config.metadata,
+        feature_flags: super::events::feature_flags(node),
         system_account: config.system_account.as_deref(),
         slow_consumer_stats: ByKind { clients: tally.slow_consumers, ..ByKind::default() },
         stale_connection_stats: ByKind { clients: tally.stale_connections, ..ByKind::default() },

@@ -135,6 +135,8 @@ pub(crate) struct Conn {
     pub(crate) deciding: bool,
     /// Who it is if that password is right.
     pub(crate) pending_login: Option<Rc<Identity>>,
+    /// The name it wants to log in by, until it has; only kept while somebody wants to hear of failures.
+    pub(crate) offered: Box<str>,
     /// The login that waits for its account's JWT.
     pub(crate) waiting: Option<Box<Waiting>>,
     /// Producers wait for this one to catch up.

@@ -31,6 +31,7 @@ impl Node {
         }
         info!("Entering lame duck mode, stop accepting new clients");
         self.commands.push_back(Command::StopListening);
+        self.tell_leaving("LAMEDUCK");
         self.facts.info.lame_duck = true;
         self.announce();
         // Spread over what the grace period leaves of the duration, at most a second apart.
@@ -81,6 +82,7 @@ impl Node {
     /// Ends all connections at once, for a shutdown.
     pub fn close_all(&mut self, now: Nanos) {
         self.now = now;
+        self.tell_leaving("SHUTDOWN");
         let all: Vec<ConnId> = self.conns.iter().map(|(_, conn)| conn.core.id).collect();
         for id in all {
             self.close(id, CloseReason::ServerShutdown);

@@ -6,7 +6,7 @@ use tracing::{debug, error, info};
 
 use super::conn::{Conn, Timer, Timers};
 use super::{Arrival, CloseReason, Command, ConnId, Core, Nanos, Node, OutQueue, Peer, Pulse, SECOND, Sid, Stats, Sub};
-use super::{Kind, TlsFacts, nanos, subscription_bytes};
+use super::{Kind, Login, TlsFacts, nanos, subscription_bytes};
 use crate::account::AccountId;
 use crate::auth::directory::{Decision, Identity, Offered};
 use crate::interest::SubId;
@@ -83,6 +83,7 @@ impl Node {
             paused: false,
             deciding: false,
             pending_login: None,
+            offered: Box::default(),
             waiting: None,
             holding: false,
             closing: None,
@@ -141,6 +142,7 @@ impl Node {
 
     /// Lets go of what ended during the last call.
     pub(super) fn settle(&mut self) {
+        self.wake_system();
         while let Some(id) = self.closing.pop() {
             self.bury(id);
         }
@@ -164,9 +166,10 @@ impl Node {
             conn.out.extend(&mut self.pool, &words);
         }
         if let Some(account) = conn.core.account {
-            self.accounts.get_mut(account).connections -= 1;
+            self.accounts.get_mut(account).lose(conn.peer.kind());
         }
         self.count_end(&conn, reason);
+        self.tell_end(&conn, reason);
         self.remember(&conn, reason, count);
         if conn.holding {
             self.let_go();
@@ -299,13 +302,17 @@ impl Node {
             self.remove_sub(sub);
         }
         self.conns[slot as usize].timers.stop(Timer::Expiry);
+        let kind = self.conns[slot as usize].peer.kind();
         if let Some(account) = self.conns[slot as usize].core.account.take() {
-            self.accounts.get_mut(account).connections -= 1;
+            self.accounts.get_mut(account).lose(kind);
         }
     }
 
     pub(super) fn login(&mut self, slot: u32, connect: &Connect) {
         self.log_out(slot);
+        if self.has_audience() {
+            self.conns[slot as usize].offered = connect.shown_name().into();
+        }
         if self.is_in_operator_mode() {
             return self.login_by_token(slot, connect);
         }
@@ -337,6 +344,7 @@ impl Node {
     pub(super) fn refuse(&mut self, id: ConnId, why: impl std::fmt::Display) {
         if let Some(conn) = self.find(id) {
             error!("{} - cid:{} - authentication error: {why}", conn.core.remote, id.cid);
+            self.tell_login(id.slot, Login::Refused);
         }
         self.close(id, CloseReason::AuthenticationViolation);
     }
@@ -351,13 +359,15 @@ impl Node {
         if !self.accounts.get(account).has_room() {
             return self.close(id, CloseReason::MaxAccountConnections);
         }
-        let live = self.accounts.get_mut(account);
-        live.connections += 1;
-        live.total_connections += 1;
+        let kind = self.conns[slot as usize].peer.kind();
+        self.accounts.get_mut(account).gain(kind);
+        self.raise_services(account);
         let conn = &mut self.conns[slot as usize];
         conn.core.account = Some(account);
         conn.timers.stop(Timer::Login);
         self.with_peer(slot, |peer, cx| peer.logged_in(cx, identity));
+        self.conns[slot as usize].offered = Box::default();
+        self.tell_login(slot, Login::Granted);
         if by_token && self.is_over_subscribed(id) {
             self.close(id, CloseReason::MaxSubscriptions);
         }

@@ -17,6 +17,7 @@ mod publish;
 mod reload;
 mod resolver;
 mod subs;
+mod system;
 mod thrift;
 
 use foldhash::fast::FixedState;
@@ -44,6 +45,8 @@ pub use peer::{About, Action, Core, Cx, Kind, Out, Peer, Pulse, Step};
 pub use resolver::{StoreAnswer, StoreOp};
 use subs::Subs;
 pub use subs::{Sid, Sub};
+use system::{Login, System};
+pub use system::{REQUEST_BYTES_MAX, REQUESTS_MAX};
 use thrift::Thrift;
 
 /// Nanoseconds since the node was made.
@@ -229,6 +232,10 @@ pub enum Command {
         /// What to do.
         op: StoreOp,
     },
+    /// Find out what only the host knows, then call [`Node::measured`].
+    Measure,
+    /// Read the configuration again, as after SIGHUP, then call [`Node::reloaded`].
+    Reload,
     /// Accept no more connections.
     StopListening,
     /// Everybody has left: end.
@@ -256,6 +263,7 @@ pub struct Node {
     pub(crate) tally: Tally,
     pub(crate) closed: VecDeque<ClosedConn>,
     pub(crate) config_loaded: Nanos,
+    pub(crate) system: System,
     /// The wall clock at the node's time 0, nanoseconds since 1970, as it is set now.
     wall: i128,
     operators: Option<Box<Operators>>,
@@ -310,6 +318,7 @@ impl Node {
             tally: Tally::default(),
             closed: VecDeque::new(),
             config_loaded: 0,
+            system: System::new(hasher.clone()),
             hasher,
             pool: Pool::default(),
             thrift: Thrift::default(),
@@ -327,6 +336,7 @@ impl Node {
             lame_duck: None,
         };
         node.raise_system_account()?;
+        node.raise_system();
         Ok(node)
     }
 
@@ -360,7 +370,7 @@ impl Node {
     pub fn deadline(&self) -> Option<Nanos> {
         let timer = self.timers.peek().map(|Reverse((at, ..))| *at);
         let duck = self.lame_duck.as_ref().map(lame_duck::LameDuck::due);
-        timer.into_iter().chain(duck).chain(self.operators_due()).min()
+        timer.into_iter().chain(duck).chain(self.operators_due()).chain(self.system_due()).min()
     }
 
     /// The node's time, as of the last call.
@@ -497,10 +507,7 @@ impl Node {
             Action::None => {}
             Action::Publish(message) => {
                 self.tally.received.count(message.body.len());
-                let mut delivered = self.publish(slot, &message);
-                if self.operators.is_some() {
-                    delivered |= self.overhear(slot, &message);
-                }
+                let delivered = self.publish(slot, &message);
                 if !delivered && !message.reply.is_empty() && self.conns[slot as usize].peer.wants_no_responders() {
                     self.no_responders(slot, &message);
                 }
@@ -637,6 +644,7 @@ impl Node {
         self.waddle();
         self.expire_accounts();
         self.sweep_store();
+        self.beat();
         self.settle();
     }
 

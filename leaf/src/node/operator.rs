@@ -7,16 +7,14 @@ use tracing::{debug, error, warn};
 
 use super::conn::Timer;
 use super::resolver::Store;
-use super::{CloseReason, Command, ConnId, Nanos, Node, Out};
-use crate::account::AccountId;
+use super::{CloseReason, Command, ConnId, Nanos, Node};
 use crate::account::mapping::Mappings;
+use crate::account::{Account, AccountId};
 use crate::auth::directory::{Credential, Identity};
 use crate::auth::jwt::{Token, User};
 use crate::auth::nkey;
 use crate::auth::trust::{self, Attempt, Refusal, Standing, Trust, Zones};
 use crate::config::{AccountLimits, Config, Resolver};
-use crate::interest::SubId;
-use crate::message::Message;
 use crate::wire::Connect;
 
 /// Accounts that are being fetched from elsewhere at the same time. Logins to further ones are refused: anybody
@@ -124,8 +122,24 @@ impl Node {
         }
     }
 
+    /// The wall clock at the node's time 0, nanoseconds since 1970.
+    pub(crate) fn wall(&self) -> i128 {
+        self.wall
+    }
+
+    /// What an account calls itself, beside its name: in operator mode that is a key.
+    pub(crate) fn tag_of<'a>(&'a self, account: &'a Account) -> &'a str {
+        let live = self.operators.as_ref().and_then(|operators| operators.live.get(account.name.as_str()));
+        live.map(|live| &*live.standing.name).filter(|name| !name.is_empty()).unwrap_or(&account.name)
+    }
+
+    /// The same by its id.
+    pub(crate) fn account_tag(&self, account: AccountId) -> &str {
+        self.tag_of(self.accounts.get(account))
+    }
+
     /// Nanoseconds since 1970.
-    pub(super) fn wall_now(&self) -> i128 {
+    pub(crate) fn wall_now(&self) -> i128 {
         self.wall + i128::from(self.now)
     }
 
@@ -450,51 +464,6 @@ impl Node {
             self.close(member, reason);
         }
         self.settle();
-    }
-
-    /// A message was published: is it a request to this server?
-    pub(super) fn overhear(&mut self, slot: u32, message: &Message<'_>) -> bool {
-        if !message.subject.starts_with(b"$SYS.") {
-            return false;
-        }
-        let account = self.conns[slot as usize].core.account;
-        let in_system = account.is_some_and(|id| self.accounts.get(id).is_system);
-        in_system && self.account_request(message.subject, message.reply, message.payload())
-    }
-
-    /// Delivers a message of the server itself to all who want it.
-    pub(super) fn publish_as_server(&mut self, account: AccountId, subject: &[u8], body: &[u8]) {
-        let message = Message { subject, reply: b"", header_len: 0, body, framed: b"" };
-        let matched = self.accounts.get_mut(account).interest.lookup(subject);
-        let one_each = matched.groups.iter().filter_map(|group| group.members.first());
-        let subs: Vec<SubId> = matched.plain.iter().chain(one_each).copied().collect();
-        for id in subs {
-            self.deliver_as_server(id, &message);
-        }
-    }
-
-    fn deliver_as_server(&mut self, id: SubId, message: &Message<'_>) {
-        let Some(sub) = self.subs.get_mut(id) else { return };
-        let slot = sub.conn;
-        let Some(conn) = self.conns.get_mut(slot as usize).filter(|conn| conn.closing.is_none()) else { return };
-        if sub.filtered && !conn.peer.may_deliver(message.subject, sub.queue.as_deref()) {
-            return;
-        }
-        if conn.out.pending() + message.body.len() > self.facts.limits.max_pending {
-            let id = conn.core.id;
-            return self.close(id, CloseReason::SlowConsumerPending);
-        }
-        sub.delivered += 1;
-        let spent = sub.delivered == sub.max;
-        let mut out = Out { queue: &mut conn.out, pool: &mut self.pool, now: self.now };
-        conn.peer.deliver(&mut out, message, None, sub);
-        conn.core.stats.out_msgs += 1;
-        conn.core.stats.out_bytes += message.body.len() as u64;
-        self.tally.out.count(message.body.len());
-        if spent {
-            self.remove_sub(id);
-        }
-        self.touch(slot);
     }
 
     /// After a reload: whom the operators trust, and with `resolver: MEMORY` the accounts, which may have other JWTs

@@ -62,6 +62,9 @@ pub trait Peer {
     /// What the server says about itself has changed.
     fn server_changed(&mut self, cx: &mut Cx<'_>);
 
+    /// Somebody wants this one to go elsewhere, and nobody else (nats-server: `LDM` of one client).
+    fn told_to_leave(&mut self, _cx: &mut Cx<'_>) {}
+
     /// Who logged in.
     fn identity(&self) -> Option<Rc<Identity>>;
 

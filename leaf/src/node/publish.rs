@@ -4,7 +4,9 @@ use std::rc::Rc;
 
 use super::conn::{CloseReason, Conn};
 use super::peer::Out;
+use super::system::{SERVER, System};
 use super::{ConnId, Facts, Nanos, Node, Tally};
+use crate::account::AccountId;
 use crate::account::mapping::Mapped;
 use crate::interest::SubId;
 use crate::message::Message;
@@ -36,6 +38,7 @@ struct Parts<'a> {
     spent: &'a mut Vec<SubId>,
     tally: &'a mut Tally,
     hold: &'a mut Nanos,
+    system: &'a mut System,
     now: Nanos,
 }
 
@@ -52,6 +55,7 @@ macro_rules! parts {
             spent: &mut $node.spent,
             tally: &mut $node.tally,
             hold: &mut $node.hold,
+            system: &mut $node.system,
             now: $node.now,
         }
     };
@@ -105,6 +109,30 @@ impl Node {
         delivered > 0
     }
 
+    /// Delivers a message of the server itself to all who want it, but not to the server.
+    pub(super) fn publish_as_server(&mut self, account: AccountId, message: &Message<'_>) {
+        if message.subject.is_empty() {
+            return;
+        }
+        let account = self.accounts.get_mut(account);
+        let matched = account.interest.lookup(message.subject);
+        let mut routing = Routing { node: parts!(self), from: None, echo: true, shared: None };
+        let mut delivered = 0u64;
+        for &id in &matched.plain {
+            delivered += u64::from(routing.deliver_to_peer(id, message));
+        }
+        for group in &matched.groups {
+            let start = self.draw.below(group.members.len());
+            let (tail, head) = group.members.split_at(start);
+            delivered += u64::from(head.iter().chain(tail).any(|&id| routing.deliver_to_peer(id, message)));
+        }
+        account.sent.msgs += delivered;
+        account.sent.bytes += delivered * message.body.len() as u64;
+        self.drop_spent();
+        // Whoever asks and does not read is not held back by the answers.
+        self.hold = 0;
+    }
+
     /// Tells the requester that nobody heard it, if it asked to be told and listens for the answer.
     /// Format: ADR-4 status line, and `Nats-Subject` as nats-server 2.12 and later add.
     pub(super) fn no_responders(&mut self, from: u32, request: &Message<'_>) {
@@ -142,7 +170,7 @@ impl Routing<'_> {
     fn deliver(&mut self, id: SubId, message: &Message<'_>) -> bool {
         let node = &mut self.node;
         let Some(sub) = node.subs.get_mut(id) else { return false };
-        let Some(conn) = node.conns.get_mut(sub.conn as usize) else { return false };
+        let Some(conn) = node.conns.get_mut(sub.conn as usize) else { return self.ask_server(id, message) };
         if conn.closing.is_some() || (sub.max > 0 && sub.delivered >= sub.max) {
             return false;
         }
@@ -171,6 +199,22 @@ impl Routing<'_> {
             node.dirty.push(conn.core.id);
         }
         true
+    }
+
+    /// As [`Self::deliver`], but to somebody else than the server.
+    fn deliver_to_peer(&mut self, id: SubId, message: &Message<'_>) -> bool {
+        let Some(sub) = self.node.subs.get_mut(id) else { return false };
+        sub.conn != SERVER && self.deliver(id, message)
+    }
+
+    /// The subscription is the server's own.
+    #[cold]
+    fn ask_server(&mut self, id: SubId, message: &Message<'_>) -> bool {
+        let node = &mut self.node;
+        let Some(sub) = node.subs.get_mut(id) else { return false };
+        sub.delivered += 1;
+        let from = self.from.and_then(|slot| node.conns.get(slot as usize)).map(|conn| conn.core.id);
+        node.system.hear(id, sub.account, from, message)
     }
 }
 

@@ -29,6 +29,7 @@ impl Node {
         self.directory = directory;
         self.config = config;
         self.reread_accounts();
+        self.raise_system();
         self.config_loaded = now;
         self.check_logins();
         self.check_count();

@@ -14,6 +14,7 @@ use crate::auth::jwt::issues::{self, is_key};
 use crate::auth::jwt::{Account, Token, decode};
 use crate::auth::nkey::Kind;
 use crate::config::{Delete, ResolverDir};
+use crate::message::Message;
 
 /// Files that are waited for at the same time; further requests get no answer, as if they were lost.
 const PENDING_MAX: usize = 1024;
@@ -329,14 +330,14 @@ impl Node {
         match (purpose, answer) {
             (Purpose::Login, StoreAnswer::Text(result)) => self.account_fetched(now, &key, result),
             (Purpose::Lookup { reply }, StoreAnswer::Text(result)) => {
-                self.tell_system(&reply, result.unwrap_or_default().as_bytes());
+                self.tell_resolver(&reply, result.unwrap_or_default().as_bytes());
             }
             (Purpose::Update { reply, text }, StoreAnswer::Done(result)) => self.updated(&key, &reply, &text, result),
             (Purpose::Pack { reply }, StoreAnswer::All(files)) => {
                 for (key, text) in files {
-                    self.tell_system(&reply, format!("{key}|{text}").as_bytes());
+                    self.tell_resolver(&reply, format!("{key}|{text}").as_bytes());
                 }
-                self.tell_system(&reply, b"");
+                self.tell_resolver(&reply, b"");
             }
             (Purpose::Gone | Purpose::Preload, StoreAnswer::Done(Err(why))) => {
                 error!("The file of account {key}: {why}");
@@ -478,7 +479,7 @@ impl Node {
         }
         let Some(store) = self.operators.as_mut().and_then(|operators| operators.store.as_mut()) else { return };
         if !store.knows(key) {
-            return self.tell_system(reply, b"");
+            return self.tell_resolver(reply, b"");
         }
         let command = store.load(key, Purpose::Lookup { reply: reply.into() });
         self.commands.extend(command);
@@ -487,8 +488,8 @@ impl Node {
     fn list(&mut self, reply: &[u8]) {
         let Some(store) = self.operators.as_ref().and_then(|operators| operators.store.as_ref()) else { return };
         let keys: Vec<&str> = store.index.keys().map(|key| &**key).collect();
-        let body = serde_json::json!({ "data": keys, "server": self.about_server() });
-        self.tell_system(reply, body.to_string().as_bytes());
+        let data = serde_json::json!(keys).to_string();
+        self.respond_with(reply, "data", &data);
     }
 
     fn pack(&mut self, reply: &[u8], theirs: &[u8]) {
@@ -497,7 +498,7 @@ impl Node {
         }
         let Some(store) = self.operators.as_mut().and_then(|operators| operators.store.as_mut()) else { return };
         if store.hash() == theirs {
-            return self.tell_system(reply, b"");
+            return self.tell_resolver(reply, b"");
         }
         let keys: Vec<Box<str>> = store.index.keys().cloned().collect();
         let command = store.ask("", Purpose::Pack { reply: reply.into() }, StoreOp::LoadAll(keys));
@@ -561,7 +562,6 @@ impl Node {
 
     fn respond(&mut self, reply: &[u8], outcome: &Outcome<'_>) {
         let Outcome { account, message, error } = outcome;
-        let mut body = serde_json::json!({ "server": self.about_server() });
         let (part, code) = if error.is_some() { ("error", 500) } else { ("data", 200) };
         let mut status = serde_json::json!({ "code": code });
         if !account.is_empty() {
@@ -577,30 +577,33 @@ impl Node {
                 status["description"] = format!("{message} - {why}").into();
             }
         }
-        body[part] = status;
-        self.tell_system(reply, body.to_string().as_bytes());
+        self.respond_with(reply, part, &status.to_string());
     }
 
-    /// `server` of an answer.
-    fn about_server(&self) -> serde_json::Value {
-        serde_json::json!({
-            "name": self.facts.info.server_name,
-            "host": self.facts.info.host,
-            "id": self.identity.server_id,
-            "ver": crate::PROTOCOL_VERSION,
-            "jetstream": false,
-            "flags": 0,
-            "seq": 0,
-            "time": crate::monitor::time_text(self.wall_now()),
-        })
+    fn respond_with(&mut self, reply: &[u8], part: &str, content: &str) {
+        let server = crate::monitor::events::server(self, self.system.sequence + 1);
+        self.system.sequence += 1;
+        let server = String::from_utf8_lossy(&server);
+        self.tell_resolver(reply, format!("{{\"server\":{server},\"{part}\":{content}}}").as_bytes());
     }
 
     /// Publishes in the system account, as the server itself.
-    fn tell_system(&mut self, subject: &[u8], body: &[u8]) {
-        let name = self.config.system_account.as_deref().unwrap_or_default();
-        let id = self.operators.as_ref().and_then(|operators| Some(operators.live.get(name)?.id));
-        let Some(id) = id.filter(|_| !subject.is_empty()) else { return };
-        self.publish_as_server(id, subject, body);
+    fn tell_resolver(&mut self, subject: &[u8], body: &[u8]) {
+        let Some(id) = self.system.account else { return };
+        self.publish_as_server(id, &Message { subject, reply: b"", header_len: 0, body, framed: b"" });
+    }
+
+    /// Subjects that [`Self::account_request`] answers, by what the resolver can do.
+    pub(super) fn claims_subjects(&self) -> Vec<&'static str> {
+        let Some(operators) = &self.operators else { return Vec::new() };
+        let mut subjects = vec!["$SYS.REQ.ACCOUNT.*.CLAIMS.UPDATE", "$SYS.ACCOUNT.*.CLAIMS.UPDATE"];
+        if let Some(store) = &operators.store {
+            subjects.extend(["$SYS.REQ.CLAIMS.UPDATE", "$SYS.REQ.CLAIMS.LIST", "$SYS.REQ.CLAIMS.DELETE"]);
+            if !store.is_cache {
+                subjects.extend(["$SYS.REQ.CLAIMS.PACK", "$SYS.REQ.ACCOUNT.*.CLAIMS.LOOKUP"]);
+            }
+        }
+        subjects
     }
 }
 

@@ -6,19 +6,17 @@
 //! Requests' bodies are not read.
 
 pub(super) mod io;
-mod process;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, StatusCode};
-use std::cell::Cell;
 use std::convert::Infallible;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_local;
@@ -26,9 +24,8 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::server::Server;
-use crate::monitor::{self, HostFacts, RequestCounts, Response};
+use crate::monitor::{self, Response};
 use io::{Clock, Stream};
-use process::Process;
 
 /// Connections at a time.
 const CONNECTIONS_MAX: usize = 64;
@@ -93,23 +90,13 @@ async fn converse(pages: Rc<Pages>, stream: TcpStream) {
 /// What answers take.
 struct Pages {
     server: Rc<Server>,
-    address: std::net::SocketAddr,
     base_path: String,
-    cores: usize,
-    process: Process,
-    requests: Cell<RequestCounts>,
 }
 
 impl Pages {
     fn new(server: Rc<Server>, listener: &TcpListener, base_path: String) -> std::io::Result<Self> {
-        Ok(Self {
-            server,
-            address: listener.local_addr()?,
-            base_path,
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
-            process: Process::default(),
-            requests: Cell::default(),
-        })
+        server.host.monitor.set(Some(listener.local_addr()?));
+        Ok(Self { server, base_path })
     }
 
     fn answer(&self, request: &Request<Incoming>) -> hyper::Response<Full<Bytes>> {
@@ -118,26 +105,12 @@ impl Pages {
         }
         let uri = request.uri();
         let Some(path) = within(&self.base_path, uri.path()) else { return dress(Response::not_found()) };
-        let mut requests = self.requests.get();
+        let host = &self.server.host;
+        let mut requests = host.requests.get();
         requests.count(path);
-        self.requests.set(requests);
-        dress(monitor::respond(&self.server.node.borrow(), &self.facts(), path, uri.query().unwrap_or_default()))
-    }
-
-    fn facts(&self) -> HostFacts {
-        let now = self.server.now();
-        let usage = self.process.usage(now);
-        HostFacts {
-            now,
-            // A clock before 1970 is as good as one that says 1970.
-            wall: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as i128,
-            rss_bytes: usage.rss_bytes,
-            cpu_percent: usage.cpu_percent,
-            cpu_seconds: usage.cpu_seconds,
-            cores: self.cores,
-            monitor: self.address,
-            requests: self.requests.get(),
-        }
+        host.requests.set(requests);
+        let facts = host.facts(self.server.now());
+        dress(monitor::respond(&self.server.node.borrow(), &facts, path, uri.query().unwrap_or_default()))
     }
 }
 

@@ -5,6 +5,7 @@
 mod activation;
 pub mod disk;
 pub mod files;
+mod host;
 pub mod http;
 pub mod listener;
 pub mod log;

@@ -423,6 +423,7 @@ impl Signals {
                     trapped("user defined signal 2");
                     running.start_lame_duck();
                 }
+                () = server.reload.notified() => running.reload(),
                 () = server.shutdown.notified() => return,
             }
         }
@@ -438,13 +439,14 @@ impl Running<'_> {
     fn reload(&self) {
         self.notifier.reloading();
         let result = if self.flags.config.is_some() { self.try_reload() } else { Err(NO_FILE.to_owned()) };
-        match result {
+        match &result {
             Ok(()) => self.notifier.ready(&self.status),
             Err(text) => {
                 error!("Failed to reload server configuration: {text}");
                 self.notifier.ready(&format!("{} (the last reload failed: see the log)", self.status));
             }
         }
+        self.server.with_node(|node, now| node.reloaded(now, &result));
     }
 
     fn start_lame_duck(&self) {

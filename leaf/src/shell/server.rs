@@ -20,6 +20,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::{AbortHandle, spawn_local};
 use tracing::{debug, error, warn};
 
+use super::host::Host;
 use super::resolver;
 use super::tls::{ServerTls, TlsStream};
 use crate::auth::password;
@@ -53,6 +54,10 @@ pub struct Server {
     /// The server must end.
     pub shutdown: Notify,
     passwords: Rc<Semaphore>,
+    /// The configuration must be read again.
+    pub reload: Notify,
+    /// What only the host knows.
+    pub(super) host: Host,
     /// Orders for the resolver's directory.
     store: UnboundedSender<(u64, StoreOp)>,
 }
@@ -130,6 +135,8 @@ impl Server {
             closing: watch::Sender::new(false),
             shutdown: Notify::new(),
             passwords: Rc::new(Semaphore::new(PASSWORD_CHECKS_MAX)),
+            reload: Notify::new(),
+            host: Host::default(),
             store,
         })
     }
@@ -211,6 +218,12 @@ impl Server {
                 // Nobody is there to answer only if there is no directory, and then nobody asks.
                 let _ = self.store.send((ticket, op));
             }
+            Command::Measure => {
+                let (now, facts) = (self.now(), self.host.facts(self.now()));
+                self.set_wall_clock();
+                self.node.borrow_mut().measured(now, &facts);
+            }
+            Command::Reload => self.reload.notify_one(),
             Command::StopListening => drop(self.closing.send_replace(true)),
             Command::Shutdown => self.shutdown.notify_one(),
         }

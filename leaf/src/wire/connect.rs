@@ -107,6 +107,17 @@ fn given<'de, A: MapAccess<'de>, T: Deserialize<'de>>(map: &mut A, set: impl FnO
 }
 
 impl Connect {
+    /// Who it says it is, as monitoring shows it: never a token.
+    pub fn shown_name(&self) -> &str {
+        let given = |text: &'_ Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
+        match self {
+            _ if given(&self.nkey) => self.nkey.as_deref().unwrap_or_default(),
+            _ if given(&self.user) => self.user.as_deref().unwrap_or_default(),
+            _ if given(&self.auth_token) || given(&self.jwt) => "[REDACTED]",
+            _ => "",
+        }
+    }
+
     /// Reads the JSON of a CONNECT.
     ///
     /// # Errors

@@ -65,11 +65,12 @@ impl<'a> Connection<'a> {
     pub(super) fn new(view: &View<'a>, options: &Options<'_>, row: &Row<'a>) -> Self {
         let (about, stats, tls) = (row.about(), row.stats(), row.tls());
         let now = view.host.now;
-        let account = row.account().filter(|_| options.auth).map(|id| view.node.accounts.get(id).name.as_str());
+        let (name, protocol) = kind(row.kind());
+        let account = row.account().filter(|_| options.auth).map(|id| view.node.accounts.get(id));
         Self {
             cid: row.cid(),
-            kind: kind(row.kind()),
-            protocol: (row.kind() == Kind::Client).then_some("nats"),
+            kind: name,
+            protocol,
             ip: row.remote().ip().to_canonical(),
             port: row.remote().port(),
             start: view.time(row.start()),
@@ -93,20 +94,21 @@ impl<'a> Connection<'a> {
             tls_cipher_suite: tls.map(|tls| tls.cipher_suite),
             tls_first: tls.and_then(first),
             authorized_user: if options.auth { about.user } else { "" },
-            account: account.filter(|name| *name != GLOBAL_ACCOUNT),
+            account: account.map(|account| account.name.as_str()).filter(|name| *name != GLOBAL_ACCOUNT),
             subscriptions_list: held(view.node, row, options.subs == SubLists::Subjects).map(Subjects),
             subscriptions_list_detail: held(view.node, row, options.subs == SubLists::Detail).map(Details),
-            name_tag: account.filter(|_| row.stop().is_none()),
+            name_tag: account.filter(|_| row.stop().is_none()).map(|account| view.tag(account)),
         }
     }
 }
 
-fn kind(kind: Kind) -> &'static str {
+/// A kind of connection, and the protocol that clients speak.
+pub(crate) fn kind(kind: Kind) -> (&'static str, Option<&'static str>) {
     match kind {
-        Kind::Client => "Client",
-        Kind::Leaf => "Leafnode",
-        Kind::Route => "Router",
-        Kind::Gateway => "Gateway",
+        Kind::Client => ("Client", Some("nats")),
+        Kind::Leaf => ("Leafnode", None),
+        Kind::Route => ("Router", None),
+        Kind::Gateway => ("Gateway", None),
     }
 }
 

@@ -11,9 +11,10 @@ use serde::{Serialize, Serializer};
 
 use super::query::Query;
 use super::time::Rfc3339;
-use super::{Refusal, Response, View, json};
+use super::{Refusal, Response, View};
 use crate::account::AccountId;
 use connection::Connection;
+pub(super) use connection::kind;
 use options::{Options, Order, State};
 use row::Row;
 
@@ -56,7 +57,7 @@ pub(super) fn page(view: &View<'_>, query: &Query) -> Result<Response, Refusal> 
     sort(&mut rows, options.order, view);
     let end = options.offset.saturating_add(options.limit).min(rows.len());
     let shown = rows.get(options.offset..end).unwrap_or_default();
-    Ok(json::pretty(&Connz {
+    Ok(view.json(&Connz {
         server_id: view.server_id(),
         now: view.now(),
         num_connections: shown.len(),
@@ -69,7 +70,7 @@ pub(super) fn page(view: &View<'_>, query: &Query) -> Result<Response, Refusal> 
 
 /// What nats-server says of an account it does not know: not even who is speaking.
 fn nobody(view: &View<'_>, options: &Options<'_>) -> Response {
-    json::pretty(&Connz {
+    view.json(&Connz {
         server_id: "",
         now: view.now(),
         num_connections: 0,
@@ -84,7 +85,7 @@ fn nobody(view: &View<'_>, options: &Options<'_>) -> Response {
 fn rows<'a>(view: &View<'a>, options: &Options<'_>, account: Option<AccountId>) -> Vec<Row<'a>> {
     let open = view.node.conns.iter().map(|(_, conn)| Row::Open(conn));
     let closed = view.node.closed.iter().map(Row::Closed);
-    let wanted = |row: &Row<'_>| row.is_listed() && (account.is_none() || row.account() == account);
+    let wanted = |row: &Row<'_>| row.is_listed() && account.is_none_or(|account| row.is_in(account));
     match options.state {
         State::Open => open.filter(wanted).collect(),
         State::Closed => closed.filter(wanted).collect(),

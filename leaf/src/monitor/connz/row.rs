@@ -103,11 +103,17 @@ impl<'a> Row<'a> {
         }
     }
 
+    /// The account; who has not logged in has none.
     pub(super) fn account(&self) -> Option<AccountId> {
         match self {
             Self::Open(conn) => conn.core.account,
             Self::Closed(conn) => conn.account,
         }
+    }
+
+    /// Whether it belongs to an account; who has not logged in is counted with `$G`, as in nats-server.
+    pub(super) fn is_in(&self, account: AccountId) -> bool {
+        self.account().unwrap_or(AccountId::GLOBAL) == account
     }
 
     pub(super) fn about(&self) -> About<'a> {

@@ -143,7 +143,7 @@ fn lists_of_subjects() {
 
 #[test]
 fn which_subscriptions() {
-    let node = lively();
+    let node = plain();
     for (arguments, total, subjects) in [
         ("", 0, &[][..]),
         ("test=foo.a", 0, &[]),

@@ -31,7 +31,7 @@ fn config() -> Config {
     }
 }
 
-fn host() -> HostFacts {
+pub(crate) fn host() -> HostFacts {
     let mut requests = RequestCounts::default();
     requests.count("/varz");
     HostFacts {
@@ -41,13 +41,17 @@ fn host() -> HostFacts {
         cpu_percent: 2.0,
         cpu_seconds: 0.25,
         cores: 4,
-        monitor: ([127, 0, 0, 1], 8222).into(),
+        monitor: Some(([127, 0, 0, 1], 8222).into()),
         requests,
     }
 }
 
 /// A node without connections.
 pub(crate) fn empty() -> Node {
+    of(config())
+}
+
+fn of(config: Config) -> Node {
     let identity = Identity {
         server_id: "NSERVER".into(),
         epoch: EPOCH,
@@ -55,7 +59,7 @@ pub(crate) fn empty() -> Node {
         port: 4222,
         program: "petiole-leaf",
     };
-    Node::new(config(), identity, 7).unwrap()
+    Node::new(config, identity, 7).unwrap()
 }
 
 /// A connection that came at `second` and said `words`.
@@ -69,7 +73,15 @@ fn join(node: &mut Node, second: u64, words: &str) -> ConnId {
 
 /// Connections 1 to 3, of which the last has gone. 1 subscribes and gets what it publishes, 2 has a group.
 fn lively() -> Node {
-    let mut node = empty();
+    enliven(empty())
+}
+
+/// The same without a system account, so without subscriptions of the server.
+fn plain() -> Node {
+    enliven(of(Config { system_account: None, ..config() }))
+}
+
+fn enliven(mut node: Node) -> Node {
     let words = "CONNECT {\"verbose\":false,\"name\":\"APP\",\"lang\":\"go\",\"version\":\"1.0\"}\r\n\
                  SUB foo.* 1\r\nUNSUB 1 5\r\nSUB > 2\r\nPUB foo.a 3\r\nabc\r\n";
     join(&mut node, 1, words);

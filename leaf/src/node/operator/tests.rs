@@ -130,6 +130,7 @@ impl Stage {
         while let Some(command) = self.node.poll_command() {
             match command {
                 Command::Store { ticket, op } => ops.push((ticket, op)),
+                Command::Measure => self.node.measured(self.now, &crate::monitor::tests::host()),
                 Command::Close { farewell, .. } => {
                     let bytes: Vec<u8> = farewell.pieces().flatten().copied().collect();
                     farewells.push(String::from_utf8(bytes).unwrap());
