@@ -4,18 +4,24 @@
 //! show it on the wire.
 
 use std::rc::Rc;
-use tracing::{error, trace};
+use tracing::error;
+
+mod trace;
 
 use crate::auth::directory::{Connection, Credential, Identity};
 use crate::auth::nkey;
 use crate::auth::permissions::{Session, SubscribeDecision};
 use crate::message::Message;
-use crate::node::{About, Action, CloseReason, Cx, Kind, Out, Peer, SUBSCRIPTION_BYTES_PER_CONNECTION_MAX, Step, Sub};
+use crate::node::{
+    About, Action, CloseReason, Cx, Kind, Out, Peer, SUBSCRIPTION_BYTES_PER_CONNECTION_MAX, Step, Sub, Who,
+};
 use crate::subject;
 use crate::wire::{Bounds, Connect, Info, Op, ParseError, Parsed, encode, parse};
 
 /// Bytes of name, language and version that are kept of each.
 const ABOUT_BYTES_MAX: usize = 1024;
+/// Bytes of an unknown operation that the log shows.
+const UNKNOWN_BYTES_SHOWN: usize = 16;
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -144,11 +150,11 @@ impl Client {
         cx.this.stats.in_msgs += 1;
         cx.this.stats.in_bytes += message.body.len() as u64;
         if is_reserved_subject(cx, message.subject) || !self.may_publish(cx, message.subject) {
-            self.violation(cx, "Publish to", message.subject);
+            self.publish_violation(cx, "Publish to", "Subject", message.subject);
             return None;
         }
         if is_reserved_reply(message.reply) {
-            self.violation(cx, "Publish with Reply of", message.reply);
+            self.publish_violation(cx, "Publish with Reply of", "Reply", message.reply);
             return None;
         }
         if self.options.pedantic && !subject::is_valid_literal(message.subject) {
@@ -175,9 +181,10 @@ impl Client {
             (Some(permissions), queue) => permissions.may_subscribe(subject, queue),
         };
         if decision == SubscribeDecision::Refused {
-            let text = subscription_violation(subject, queue);
-            error!("{} - cid:{} - {text}", cx.this.remote, cx.this.id.cid());
-            self.err(cx, &text);
+            self.err(cx, &subscription_violation(subject, queue));
+            let named = queue.map(|queue| format!(", Queue: {}", encode::quoted(queue))).unwrap_or_default();
+            let (who, subject, sid) = (self.who(cx), encode::quoted(subject), sid.escape_ascii());
+            error!("{who} - Subscription Violation - Subject {subject}{named}, SID {sid}");
             return Action::None;
         }
         let tokens_max = cx.facts.limits.max_subscription_tokens;
@@ -191,6 +198,7 @@ impl Client {
         let own_max = self.credential().and_then(|own| own.max_subscriptions).map_or(usize::MAX, |max| max as usize);
         let full = cx.this.subs >= cx.facts.subs_max.min(account_max).min(own_max);
         if full || cx.this.subs_bytes >= SUBSCRIPTION_BYTES_PER_CONNECTION_MAX {
+            error!("{} - maximum subscriptions exceeded", self.who(cx));
             self.err(cx, "maximum subscriptions exceeded");
             return Action::None;
         }
@@ -204,6 +212,7 @@ impl Client {
 
     fn pinged(&mut self, cx: &mut Cx<'_>) {
         cx.out.extend(encode::PONG);
+        self.trace_sent(cx, "PONG");
         if !self.ponged {
             self.ponged = true;
             if self.options.async_info {
@@ -215,17 +224,30 @@ impl Client {
     fn ok(&self, cx: &mut Cx<'_>) {
         if self.options.verbose {
             cx.out.extend(encode::OK);
+            self.trace_sent(cx, "OK");
         }
     }
 
     fn err(&self, cx: &mut Cx<'_>, text: &str) {
         cx.out.extend(&encode::err(text));
+        self.trace_sent(cx, format_args!("-ERR {text}"));
     }
 
-    fn violation(&self, cx: &mut Cx<'_>, what: &str, subject: &[u8]) {
-        let text = format!("Permissions Violation for {what} {}", encode::quoted(subject));
-        error!("{} - cid:{} - {text}", cx.this.remote, cx.this.id.cid());
-        self.err(cx, &text);
+    #[inline]
+    fn trace_sent(&self, cx: &Cx<'_>, what: impl std::fmt::Display) {
+        if cx.facts.trace {
+            trace::sent(self.who(cx), what);
+        }
+    }
+
+    fn who<'a>(&'a self, cx: &'a Cx<'_>) -> Who<'a> {
+        Who::new(cx.this, Kind::Client, self.about(), self.identity.clone(), cx.accounts)
+    }
+
+    fn publish_violation(&self, cx: &mut Cx<'_>, what: &str, part: &str, subject: &[u8]) {
+        let subject = encode::quoted(subject);
+        self.err(cx, &format!("Permissions Violation for {what} {subject}"));
+        error!("{} - Publish Violation - {part} {subject}", self.who(cx));
     }
 
     /// What an operation before the login means: CONNECT is one; without a need to log in (or with
@@ -276,7 +298,10 @@ impl Client {
                 Err(_) => return Step::Close(CloseReason::MalformedOperation),
             },
             Op::Ok => Action::None,
-            Op::Err(_) => return Step::Close(CloseReason::ErrorFromPeer),
+            Op::Err(text) => {
+                error!("{} - Client Error {}", self.who(cx), text.escape_ascii());
+                return Step::Close(CloseReason::ErrorFromPeer);
+            }
         };
         Step::Done(used, action)
     }
@@ -304,10 +329,10 @@ impl Peer for Client {
         let (op, used) = match parse(input, bounds) {
             Ok(Parsed::Op(op, used)) => (op, used),
             Ok(Parsed::Incomplete(missing)) => return Step::Incomplete(missing),
-            Err(error) => return Step::Close(self.refused(cx, error)),
+            Err(error) => return Step::Close(self.refused(cx, error, input)),
         };
         if cx.facts.trace {
-            trace_in(cx, &op);
+            trace::incoming(self.who(cx), &op, cx.facts.trace_bytes_max);
         }
         if self.phase != Phase::In {
             return self.before_login(cx, &op, used);
@@ -326,6 +351,11 @@ impl Peer for Client {
 
     fn may_deliver(&mut self, subject: &[u8], queue: Option<&[u8]>) -> bool {
         self.permissions.as_mut().is_none_or(|p| p.may_deliver(subject, queue))
+    }
+
+    fn trace_delivery(&self, who: &Who<'_>, message: &Message<'_>, sub: &Sub, bytes_max: usize) {
+        let message = if self.options.headers { *message } else { message.without_headers() };
+        trace::delivered(who, &message, sub.sid.as_bytes(), bytes_max);
     }
 
     #[inline]
@@ -405,6 +435,7 @@ impl Peer for Client {
 
     fn ping(&mut self, cx: &mut Cx<'_>) {
         cx.out.extend(encode::PING);
+        self.trace_sent(cx, "PING");
     }
 
     fn farewell(&self, reason: CloseReason) -> Option<Vec<u8>> {
@@ -445,12 +476,16 @@ impl Client {
     }
 
     /// An operation that could not be read. One who still has to log in is told only that.
-    fn refused(&self, cx: &Cx<'_>, error: ParseError) -> CloseReason {
+    fn refused(&self, cx: &Cx<'_>, error: ParseError, input: &[u8]) -> CloseReason {
         if self.phase == Phase::New && cx.facts.info.auth_required {
             return CloseReason::AuthenticationViolation;
         }
         match error {
-            ParseError::UnknownOperation => CloseReason::UnknownOperation,
+            ParseError::UnknownOperation => {
+                let shown = encode::quoted(&input[..input.len().min(UNKNOWN_BYTES_SHOWN)]);
+                error!("{} - Client parser ERROR: proto='{shown}'...", self.who(cx));
+                CloseReason::UnknownOperation
+            }
             ParseError::Malformed => CloseReason::MalformedOperation,
             ParseError::ControlLine => CloseReason::MaxControlLine,
             ParseError::Payload => CloseReason::MaxPayload,
@@ -490,36 +525,4 @@ fn subscription_violation(subject: &[u8], queue: Option<&[u8]>) -> String {
 fn kept(text: Option<&str>) -> Box<str> {
     let text = text.unwrap_or_default();
     text[..text.floor_char_boundary(ABOUT_BYTES_MAX)].into()
-}
-
-#[cold]
-fn trace_in(cx: &Cx<'_>, op: &Op<'_>) {
-    let (remote, cid) = (cx.this.remote, cx.this.id.cid());
-    match op {
-        // It may hold a password.
-        Op::Connect(_) => trace!("{remote} - cid:{cid} - <<- [CONNECT]"),
-        Op::Publish { message, with_headers } => {
-            let verb = if *with_headers { "HPUB" } else { "PUB" };
-            let subject = message.subject.escape_ascii();
-            let reply = message.reply.escape_ascii();
-            trace!("{remote} - cid:{cid} - <<- [{verb} {subject} {reply} {}]", message.body.len());
-            let max = match cx.facts.trace_bytes_max {
-                0 => message.body.len(),
-                max => max.min(message.body.len()),
-            };
-            trace!("{remote} - cid:{cid} - <<- MSG_PAYLOAD: [{}]", message.body[..max].escape_ascii());
-        }
-        Op::Subscribe { subject, queue, sid } => trace!(
-            "{remote} - cid:{cid} - <<- [SUB {} {} {}]",
-            subject.escape_ascii(),
-            queue.unwrap_or_default().escape_ascii(),
-            sid.escape_ascii()
-        ),
-        Op::Unsubscribe { sid, max } => trace!("{remote} - cid:{cid} - <<- [UNSUB {} {max}]", sid.escape_ascii()),
-        Op::Ping => trace!("{remote} - cid:{cid} - <<- [PING]"),
-        Op::Pong => trace!("{remote} - cid:{cid} - <<- [PONG]"),
-        Op::Info(_) => trace!("{remote} - cid:{cid} - <<- [INFO]"),
-        Op::Ok => trace!("{remote} - cid:{cid} - <<- [+OK]"),
-        Op::Err(text) => trace!("{remote} - cid:{cid} - <<- [-ERR {}]", text.escape_ascii()),
-    }
 }

@@ -165,6 +165,17 @@ impl Identity {
         }
     }
 
+    /// How the log calls it: `user:u`, `nkey:U…`, `jwt:U…`, `token`; nothing for somebody without a name.
+    pub fn label(&self) -> Option<String> {
+        let sort = match (&self.proof, &self.credential) {
+            (Proof::Token(_), _) => return Some("token".to_owned()),
+            (_, Some(_)) => "jwt",
+            (Proof::Signature, None) => "nkey",
+            _ => "user",
+        };
+        (!self.name.is_empty()).then(|| format!("{sort}:{}", self.name))
+    }
+
     fn may_connect(&self, connection: Connection) -> bool {
         self.connections.is_empty() || self.connections.contains(&connection)
     }

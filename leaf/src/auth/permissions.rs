@@ -30,7 +30,7 @@ pub enum SubscribeDecision {
     /// Every message may be delivered.
     Allowed,
     /// It may stand, but ask [`Compiled::may_deliver`] about every message: some of what it matches
-    /// is denied.
+    /// is denied or not allowed.
     AllowedFiltered,
 }
 
@@ -87,18 +87,19 @@ impl Compiled {
 
     /// Whether one may subscribe to `subject`, in the queue group `queue` if any.
     ///
-    /// * An allow entry must cover the whole subject.
+    /// * An allow entry must cover the whole subject. As with nats-server `in.*` also lets one subscribe to `in.>`, but
+    ///   there that opens every subject below; here only messages that an allow entry matches are delivered.
     /// * Allow entries with a queue pattern are the only ones that count for a queue subscription,
     ///   as soon as one of them covers the subject: `["foo", "foo q1"]` refuses `foo q2`. Without
     ///   a queue only entries without one count.
     /// * A deny entry that is as wide as the subject refuses it; one that only overlaps filters.
-    ///
-    /// nats-server differs in one thing: there `in.*` allows `in.>`, by accident, which opens every
-    /// subject below. Here it does not.
     pub fn may_subscribe(&self, subject: &[u8], queue: Option<&[u8]>) -> SubscribeDecision {
-        let allowed = self.subscribe_allow.as_ref().is_none_or(|allow| allow.admits(subject, queue));
-        if !allowed || self.subscribe_deny.denies(subject, queue) {
+        let admitted = self.subscribe_allow.as_ref().map_or(Admission::Whole, |allow| allow.admits(subject, queue));
+        if admitted == Admission::None || self.subscribe_deny.denies(subject, queue) {
             return SubscribeDecision::Refused;
+        }
+        if admitted == Admission::Part {
+            return SubscribeDecision::AllowedFiltered;
         }
         // A literal subject is denied as a whole or not at all.
         if subject::has_wildcard(subject) && self.subscribe_deny.denies_some_of(subject, queue) {
@@ -110,7 +111,8 @@ impl Compiled {
     /// Whether a message on `subject` may be delivered to a filtered subscription, which is in the
     /// queue group `queue` if any.
     pub fn may_deliver(&self, subject: &[u8], queue: Option<&[u8]>) -> bool {
-        !self.subscribe_deny.denies(subject, queue)
+        self.subscribe_allow.as_ref().is_none_or(|allow| allow.names(subject, queue))
+            && !self.subscribe_deny.denies(subject, queue)
     }
 }
 
@@ -260,6 +262,15 @@ fn expired(reply: &Reply, expires: Option<Duration>, now: u64) -> bool {
     expires.is_some_and(|limit| u128::from(now.saturating_sub(reply.since)) > limit.as_nanos())
 }
 
+/// How much of what a subscription can match an allow list admits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Admission {
+    None,
+    /// Its wildcard stands where an entry has a narrower one: the messages must be looked at.
+    Part,
+    Whole,
+}
+
 /// Patterns, of which one must match.
 #[derive(Debug, Default)]
 struct Patterns {
@@ -294,6 +305,14 @@ impl Patterns {
     /// Whether one matches all that `subject` can.
     fn covers(&self, subject: &[u8]) -> bool {
         self.has_literal(subject) || self.wild.iter().any(|pattern| subject::covers(pattern, subject))
+    }
+
+    /// As an allow list.
+    fn admits(&self, subject: &[u8]) -> Admission {
+        if self.covers(subject) {
+            return Admission::Whole;
+        }
+        if self.matches(subject) { Admission::Part } else { Admission::None }
     }
 
     fn overlaps(&self, subject: &[u8]) -> bool {
@@ -342,19 +361,24 @@ impl Entries {
     }
 
     /// As an allow list.
-    fn admits(&self, subject: &[u8], queue: Option<&[u8]>) -> bool {
-        let Some(queue) = queue else { return self.plain.covers(subject) };
+    fn admits(&self, subject: &[u8], queue: Option<&[u8]>) -> Admission {
+        let Some(queue) = queue else { return self.plain.admits(subject) };
         let mut covering = self.queued.iter().filter(|entry| subject::covers(&entry.subject, subject)).peekable();
         if covering.peek().is_none() {
-            return self.plain.covers(subject);
+            return self.plain.admits(subject);
         }
-        covering.any(|entry| entry.is_for(queue))
+        if covering.any(|entry| entry.is_for(queue)) { Admission::Whole } else { Admission::None }
     }
 
-    /// As a deny list: `subject` as a whole. Wildcards in it count as literal tokens, so that
+    /// Whether an entry matches `subject` as a whole. Wildcards in it count as literal tokens, so that on a deny list
     /// `in.*` denies `in.>`, too.
-    fn denies(&self, subject: &[u8], queue: Option<&[u8]>) -> bool {
+    fn names(&self, subject: &[u8], queue: Option<&[u8]>) -> bool {
         self.plain.matches(subject) || self.for_queue(queue).any(|entry| subject::matches(&entry.subject, subject))
+    }
+
+    /// As a deny list.
+    fn denies(&self, subject: &[u8], queue: Option<&[u8]>) -> bool {
+        self.names(subject, queue)
     }
 
     /// As a deny list: a part of what `subject` matches.
@@ -456,15 +480,26 @@ mod tests {
         assert!(!alice.may_publish(b"r.bob", SECOND));
     }
 
-    /// Against nats-server 2.15.1, but for `in.>` under `in.*` in the allow list.
+    /// Against nats-server 2.15.1, which does not filter `in.>` under `in.*` in the allow list.
     #[test]
     fn wide_subscriptions() {
         let allow = subscriber(Some(&["in.*"]), &[]);
-        for (subscription, expected) in
-            [("in.>", Refused), ("in.*", Allowed), ("in.x", Allowed), ("in", Refused), ("in.*.x", Refused)]
-        {
+        for (subscription, expected) in [
+            ("in.>", AllowedFiltered),
+            ("in.> q", AllowedFiltered),
+            ("in.*", Allowed),
+            ("in.x", Allowed),
+            ("in", Refused),
+            ("in.*.x", Refused),
+            ("in.*.>", Refused),
+            (">", Refused),
+        ] {
             assert_eq!(asked(&allow, subscription), expected, "{subscription}");
         }
+        assert!(allow.may_deliver(b"in.y", None) && allow.may_deliver(b"in.y", Some(b"q")));
+        assert!(!allow.may_deliver(b"in.a.b", None) && !allow.may_deliver(b"in.a.b", Some(b"q")));
+        let queued = subscriber(Some(&["in.*", "in.x q"]), &[]);
+        assert!(queued.may_deliver(b"in.x", Some(b"r")), "the whole list counts, not the narrowest entry");
         let deny = subscriber(None, &["in.*"]);
         for (subscription, expected) in [
             ("in.>", Refused),

@@ -5,7 +5,8 @@ use std::rc::Rc;
 
 use super::outq::OutQueue;
 use super::peer::{Core, Peer};
-use super::{Nanos, Waiting};
+use super::{Nanos, Waiting, Who};
+use crate::account::Accounts;
 use crate::auth::directory::Identity;
 use crate::interest::SubId;
 
@@ -143,6 +144,13 @@ pub(crate) struct Conn {
     pub(crate) holding: bool,
     /// It ends as soon as the node has finished what it is doing.
     pub(crate) closing: Option<CloseReason>,
+}
+
+impl Conn {
+    /// How the log calls it.
+    pub(crate) fn who<'a>(&'a self, accounts: &'a Accounts) -> Who<'a> {
+        Who::new(&self.core, self.peer.kind(), self.peer.about(), self.peer.identity(), accounts)
+    }
 }
 
 /// Why a connection ended (nats-server: `ClosedState`). The texts are those of monitoring.

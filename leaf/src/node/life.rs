@@ -2,7 +2,7 @@
 
 use std::hash::BuildHasher;
 use std::rc::Rc;
-use tracing::{debug, error, info};
+use tracing::{debug, error, info, trace};
 
 use super::conn::{Conn, Timer, Timers};
 use super::{Arrival, CloseReason, Command, ConnId, Core, Nanos, Node, OutQueue, Peer, Pulse, SECOND, Sid, Stats, Sub};
@@ -11,6 +11,7 @@ use crate::account::AccountId;
 use crate::auth::directory::{Decision, Identity, Offered};
 use crate::interest::SubId;
 use crate::wire::Connect;
+use crate::wire::encode::quoted;
 
 /// A connection that is no more, for /connz.
 #[derive(Clone, Debug)]
@@ -159,16 +160,18 @@ impl Node {
         }
         let mut conn = self.conns.remove(id.slot());
         let reason = conn.closing.unwrap_or(CloseReason::ClientClosed);
+        let words = conn.peer.farewell(reason);
+        self.log_end(&conn, reason, words.as_deref());
+        self.count_end(&conn, reason);
         if reason.drops_output() {
             conn.out.clear(&mut self.pool);
         }
-        if let Some(words) = conn.peer.farewell(reason) {
+        if let Some(words) = words {
             conn.out.extend(&mut self.pool, &words);
         }
         if let Some(account) = conn.core.account {
             self.accounts.get_mut(account).lose(conn.peer.kind());
         }
-        self.count_end(&conn, reason);
         self.tell_end(&conn, reason);
         self.remember(&conn, reason, count);
         if conn.holding {
@@ -180,29 +183,44 @@ impl Node {
         }
     }
 
+    fn log_end(&self, conn: &Conn, reason: CloseReason, words: Option<&[u8]>) {
+        let who = conn.who(&self.accounts);
+        if let Some(words) = words.filter(|_| self.facts.trace) {
+            trace!("{who} - ->> [{}]", String::from_utf8_lossy(words).trim_end().replace('\'', ""));
+        }
+        let limits = &self.facts.limits;
+        match reason {
+            CloseReason::SlowConsumerPending => {
+                info!("{who} - Slow Consumer Detected: MaxPending of {} Exceeded", limits.max_pending);
+            }
+            CloseReason::SlowConsumerDeadline => {
+                let (within, waiting) = (limits.write_deadline, conn.out.pending());
+                info!("{who} - Slow Consumer Detected: WriteDeadline of {within:?} exceeded with {waiting} total bytes.");
+            }
+            CloseReason::StaleConnection => debug!("{who} - Stale Client Connection - Closing"),
+            CloseReason::MaxConnections => error!("{who} - maximum connections exceeded"),
+            CloseReason::MaxAccountConnections => error!("{who} - maximum account active connections exceeded"),
+            CloseReason::AuthenticationTimeout => error!("{who} - Authentication Timeout"),
+            CloseReason::MaxPayload => error!("{who} - maximum payload exceeded"),
+            CloseReason::MaxControlLine => error!("{who} - maximum control line exceeded"),
+            CloseReason::MalformedOperation => error!("{who} - malformed operation"),
+            _ => {}
+        }
+        debug!("{who} - Client connection closed: {}", reason.text());
+    }
+
     fn count_end(&mut self, conn: &Conn, reason: CloseReason) {
-        let (remote, cid) = (conn.core.remote, conn.core.id.cid);
         match reason {
             CloseReason::SlowConsumerPending | CloseReason::SlowConsumerDeadline => {
                 self.tally.slow_consumers += 1;
                 if let Some(account) = conn.core.account {
                     self.accounts.get_mut(account).slow_consumers += 1;
                 }
-                let waiting = conn.out.pending();
-                info!("{remote} - cid:{cid} - {} detected: {waiting} bytes waiting", reason.text());
             }
-            CloseReason::StaleConnection => {
-                self.tally.stale_connections += 1;
-                debug!("{remote} - cid:{cid} - Stale Client Connection - Closing");
-            }
-            CloseReason::AuthenticationViolation => {
-                self.tally.refused_logins += 1;
-            }
-            CloseReason::MaxConnections => error!("{remote} - cid:{cid} - maximum connections exceeded"),
-            CloseReason::AuthenticationTimeout => error!("{remote} - cid:{cid} - Authentication Timeout"),
+            CloseReason::StaleConnection => self.tally.stale_connections += 1,
+            CloseReason::AuthenticationViolation => self.tally.refused_logins += 1,
             _ => {}
         }
-        debug!("{remote} - cid:{cid} - Client connection closed: {}", reason.text());
     }
 
     fn remember(&mut self, conn: &Conn, reason: CloseReason, subs: usize) {
@@ -279,6 +297,11 @@ impl Node {
 
     pub(super) fn remove_sub(&mut self, id: SubId) {
         let Some(sub) = self.subs.remove(id) else { return };
+        if self.facts.trace
+            && let Some(conn) = self.conns.get(sub.conn as usize)
+        {
+            trace!("{} - <-> [DELSUB {}]", conn.who(&self.accounts), sub.sid.as_bytes().escape_ascii());
+        }
         let interest = &mut self.accounts.get_mut(sub.account).interest;
         if let Some(moved) = interest.remove(&sub.subject, sub.queue.as_deref(), sub.place)
             && let Some(moved) = self.subs.get_mut(moved)
@@ -329,7 +352,7 @@ impl Node {
         };
         match self.directory.decide(&offered, connection, &nonce) {
             Decision::Granted(identity) => self.admit(slot, identity),
-            Decision::Denied(why) => self.refuse(id, why),
+            Decision::Denied(why) => self.refuse_login(id, &named(connect), why),
             Decision::CheckPassword { hash, password, identity } => {
                 let conn = &mut self.conns[slot as usize];
                 conn.deciding = true;
@@ -343,7 +366,16 @@ impl Node {
 
     pub(super) fn refuse(&mut self, id: ConnId, why: impl std::fmt::Display) {
         if let Some(conn) = self.find(id) {
-            error!("{} - cid:{} - authentication error: {why}", conn.core.remote, id.cid);
+            error!("{} - authentication error: {why}", conn.who(&self.accounts));
+            self.tell_login(id.slot, Login::Refused);
+        }
+        self.close(id, CloseReason::AuthenticationViolation);
+    }
+
+    /// The line starts as nats-server's does, which tools look for.
+    fn refuse_login(&mut self, id: ConnId, named: &str, why: &str) {
+        if let Some(conn) = self.find(id) {
+            error!("{} - authentication error{named}: {why}", conn.who(&self.accounts));
             self.tell_login(id.slot, Login::Refused);
         }
         self.close(id, CloseReason::AuthenticationViolation);
@@ -382,11 +414,24 @@ impl Node {
         }
         match conn.pending_login.take() {
             Some(identity) if right => self.admit(id.slot, identity),
-            _ => self.refuse(id, "wrong password"),
+            Some(identity) => {
+                self.refuse_login(id, &format!(" - User {}", quoted(identity.name.as_bytes())), "wrong password");
+            }
+            None => self.refuse(id, "wrong password"),
         }
         self.resume(id);
         self.consume(id, &[]);
         self.hold_back(id);
         self.settle();
+    }
+}
+
+/// Who somebody says to be.
+fn named(connect: &Connect) -> String {
+    match connect {
+        Connect { nkey: Some(key), .. } => format!(" - Nkey {}", quoted(key.as_bytes())),
+        Connect { user: Some(user), .. } => format!(" - User {}", quoted(user.as_bytes())),
+        Connect { auth_token: Some(_), .. } => " - Token \"[REDACTED]\"".to_owned(),
+        _ => String::new(),
     }
 }

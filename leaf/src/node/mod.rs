@@ -19,6 +19,7 @@ mod resolver;
 mod subs;
 mod system;
 mod thrift;
+mod who;
 
 use foldhash::fast::FixedState;
 use slab::Slab;
@@ -48,6 +49,7 @@ pub use subs::{Sid, Sub};
 use system::{Login, System};
 pub use system::{REQUEST_BYTES_MAX, REQUESTS_MAX};
 use thrift::Thrift;
+pub use who::Who;
 
 /// Nanoseconds since the node was made.
 pub type Nanos = u64;
@@ -280,6 +282,8 @@ pub struct Node {
     holders: Vec<ConnId>,
     /// Subscriptions that had their last message.
     spent: Vec<SubId>,
+    /// Subscriptions that got the message and are to be in the log.
+    traced: Vec<SubId>,
     /// How long whoever is publishing must be held back.
     hold: Nanos,
     /// Scratch for mapped subjects.
@@ -331,6 +335,7 @@ impl Node {
             closing: Vec::new(),
             holders: Vec::new(),
             spent: Vec::new(),
+            traced: Vec::new(),
             hold: 0,
             mapped: Vec::new(),
             lame_duck: None,

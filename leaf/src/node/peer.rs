@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::conn::{CloseReason, ConnId, Stats};
 use super::outq::{OutQueue, Pool};
 use super::subs::Sub;
-use super::{Facts, Nanos};
+use super::{Facts, Nanos, Who};
 use crate::account::{AccountId, Accounts};
 use crate::auth::directory::{Connection, Identity};
 use crate::message::Message;
@@ -49,6 +49,9 @@ pub trait Peer {
 
     /// Whether `subject` may reach a subscription (in this queue group) with [`Sub::filtered`].
     fn may_deliver(&mut self, subject: &[u8], queue: Option<&[u8]>) -> bool;
+
+    /// Logs what [`Self::deliver`] wrote (`-V`), of a payload at most so many bytes; `who` is this connection.
+    fn trace_delivery(&self, _who: &Who<'_>, _message: &Message<'_>, _sub: &Sub, _bytes_max: usize) {}
 
     /// Writes `message` for the subscription `sub`.
     fn deliver(&mut self, out: &mut Out<'_>, message: &Message<'_>, shared: Option<&Rc<[u8]>>, sub: &Sub);

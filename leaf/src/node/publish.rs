@@ -36,6 +36,7 @@ struct Parts<'a> {
     dirty: &'a mut Vec<ConnId>,
     closing: &'a mut Vec<ConnId>,
     spent: &'a mut Vec<SubId>,
+    traced: &'a mut Vec<SubId>,
     tally: &'a mut Tally,
     hold: &'a mut Nanos,
     system: &'a mut System,
@@ -53,6 +54,7 @@ macro_rules! parts {
             dirty: &mut $node.dirty,
             closing: &mut $node.closing,
             spent: &mut $node.spent,
+            traced: &mut $node.traced,
             tally: &mut $node.tally,
             hold: &mut $node.hold,
             system: &mut $node.system,
@@ -103,6 +105,9 @@ impl Node {
         }
         account.sent.msgs += delivered;
         account.sent.bytes += delivered * message.body.len() as u64;
+        if !self.traced.is_empty() {
+            self.trace_deliveries(message);
+        }
         if !self.spent.is_empty() {
             self.drop_spent();
         }
@@ -145,7 +150,17 @@ impl Node {
         let message = Message { subject: request.reply, reply: b"", header_len: body.len(), body: &body, framed: b"" };
         let mut routing = Routing { node: parts!(self), from: None, echo: true, shared: None };
         routing.deliver(id, &message);
+        self.trace_deliveries(&message);
         self.drop_spent();
+    }
+
+    #[cold]
+    fn trace_deliveries(&mut self, message: &Message<'_>) {
+        for id in std::mem::take(&mut self.traced) {
+            let Some(sub) = self.subs.get(id) else { continue };
+            let Some(conn) = self.conns.get(sub.conn as usize) else { continue };
+            conn.peer.trace_delivery(&conn.who(&self.accounts), message, sub, self.facts.trace_bytes_max);
+        }
     }
 
     /// Removes the subscriptions that had their last message.
@@ -191,6 +206,9 @@ impl Routing<'_> {
         }
         let mut out = Out { queue: &mut conn.out, pool: node.pool, now: node.now };
         conn.peer.deliver(&mut out, message, self.shared.as_ref(), sub);
+        if node.facts.trace {
+            node.traced.push(id);
+        }
         conn.core.stats.out_msgs += 1;
         conn.core.stats.out_bytes += message.body.len() as u64;
         node.tally.out.count(message.body.len());

@@ -85,6 +85,10 @@ pub fn quoted(subject: &[u8]) -> String {
                 '\u{7}' => text.push_str("\\a"),
                 '\u{8}' => text.push_str("\\b"),
                 '\u{b}' => text.push_str("\\v"),
+                '\t' => text.push_str("\\t"),
+                '\n' => text.push_str("\\n"),
+                '\u{c}' => text.push_str("\\f"),
+                '\r' => text.push_str("\\r"),
                 c if (c as u32) < 0x20 || c as u32 == 0x7f => text.push_str(&format!("\\x{:02x}", c as u32)),
                 c => text.push(c),
             }
