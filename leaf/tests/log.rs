@@ -31,7 +31,9 @@ fn about_clients(server: &Server) -> String {
 /// Logs in, does this and that, and goes; the whole log is there then.
 fn play(server: &mut Server, script: &str) -> String {
     let mut client = Client::connect(server);
-    client.converse("CONNECT {\"user\":\"u\",\"pass\":\"p\",\"name\":\"n\",\"lang\":\"l\",\"version\":\"1.2\"}\r\nPING\r\n");
+    client.converse(
+        "CONNECT {\"user\":\"u\",\"pass\":\"p\",\"name\":\"n\",\"lang\":\"l\",\"version\":\"1.2\"}\r\nPING\r\n",
+    );
     client.converse(script);
     drop(client);
     server.logs("Client connection closed");

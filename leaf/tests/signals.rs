@@ -5,6 +5,7 @@
 
 mod support;
 
+use std::io::Read;
 use std::net::TcpStream;
 use std::process::Output;
 
@@ -213,4 +214,48 @@ fn without_a_file_there_is_nothing_to_reload() {
         log.lines().find_map(|line| line.split_once("Failed to reload")).unwrap().1.to_owned()
     });
     assert!(told.contains("when a file is provided"), "{told}");
+}
+
+/// Whoever was told goes elsewhere; nobody who comes after that is greeted here. It is a race that the server must
+/// win, so it is run a few times, with a crowd at the door.
+#[test]
+fn nobody_is_let_in_after_the_duck_was_announced() {
+    let config = "lame_duck_duration: \"30s\"\nlame_duck_grace_period: \"5s\"";
+    for _ in 0..5 {
+        let server = Server::start("duck-door", config);
+        let mut curious = Client::login(&server, r#"{"verbose":false,"protocol":1}"#);
+        server.signal("USR2");
+        curious.until("\"ldm\":true");
+        for _ in 0..20 {
+            let Ok(mut late) = TcpStream::connect(("127.0.0.1", server.port)) else { break };
+            let mut heard = Vec::new();
+            // The end, or a reset: it was in the kernel's queue when the listener closed.
+            let _ = late.read_to_end(&mut heard);
+            assert!(heard.is_empty(), "{}", heard.escape_ascii());
+        }
+    }
+}
+
+/// The first lines come before anything can go wrong; without a ports file everybody is still served.
+#[test]
+fn what_cannot_be_written_is_said_after_the_first_lines() {
+    let mut server = Server::start("no-pid", "");
+    let pid = ["-a", "127.0.0.1", "-p", "-1", "-P", "/nonexistent/pid"];
+    let output = server.command(&pid);
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(log.contains("[INF] Starting ") && log.contains("[FTL] Could not write pidfile"), "{log}");
+    assert!(!log.contains("Listening for"), "{log}");
+    server.write("s.conf", "listen: \"127.0.0.1:-1\"\nports_file_dir: \"/nonexistent\"\n");
+    let (file, log) = (server.path("s.conf"), server.path("other.log"));
+    let program = server.program().to_owned();
+    let mut other = std::process::Command::new(program).arg("-c").arg(file).arg("-l").arg(&log).spawn().unwrap();
+    eventually("it is ready all the same", || {
+        let log = std::fs::read_to_string(&log).unwrap_or_default();
+        log.contains("[ERR] Error writing ports file") && log.contains("Server is ready")
+    });
+    other.kill().unwrap();
+    other.wait().unwrap();
+    server.signal("TERM");
+    assert_eq!(server.wait(), Some(0));
 }

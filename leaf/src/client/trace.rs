@@ -1,7 +1,7 @@
 //! The protocol in the log (`-V`), in nats-server's form. Nothing secret is shown.
 
-use std::fmt::Display;
 use serde_json::{Map, Value};
+use std::fmt::Display;
 use tracing::trace;
 
 use crate::message::Message;
@@ -20,7 +20,10 @@ pub(super) fn incoming(who: impl Display, op: &Op<'_>, bytes_max: usize) {
             let verb = if *with_headers { "HPUB" } else { "PUB" };
             let header = if *with_headers { message.header_len.to_string() } else { String::new() };
             let size = message.body.len().to_string();
-            trace!("{who} - <<- [{verb}{}]", words(&[message.subject, message.reply, header.as_bytes(), size.as_bytes()]));
+            trace!(
+                "{who} - <<- [{verb}{}]",
+                words(&[message.subject, message.reply, header.as_bytes(), size.as_bytes()])
+            );
             payload(who, "<<-", message.body, bytes_max);
         }
         Op::Subscribe { subject, queue, sid } => {

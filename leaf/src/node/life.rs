@@ -195,7 +195,9 @@ impl Node {
             }
             CloseReason::SlowConsumerDeadline => {
                 let (within, waiting) = (limits.write_deadline, conn.out.pending());
-                info!("{who} - Slow Consumer Detected: WriteDeadline of {within:?} exceeded with {waiting} total bytes.");
+                info!(
+                    "{who} - Slow Consumer Detected: WriteDeadline of {within:?} exceeded with {waiting} total bytes."
+                );
             }
             CloseReason::StaleConnection => debug!("{who} - Stale Client Connection - Closing"),
             CloseReason::MaxConnections => error!("{who} - maximum connections exceeded"),

@@ -101,6 +101,8 @@ impl Open {
                 () = &mut stop => return,
             };
             match accepted {
+                // Both were ready, and this one was drawn: those who are here were told already.
+                Ok(_) if server.node.borrow().is_lame_duck() => return,
                 Ok((stream, remote)) => {
                     let tls = self.tls.borrow().clone();
                     spawn_local(server.clone().serve(stream, remote, (self.listener.peer)(), tls));

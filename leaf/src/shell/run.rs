@@ -174,6 +174,10 @@ async fn serve(program: &'static Program, started: Started<'_>) -> Result<(), St
     let name = program.name;
     raise_file_limit();
     let signals = Signals::new()?;
+    let mut seed = [0; 40];
+    getrandom::fill(&mut seed).map_err(|error| format!("No randomness to start with: {error}"))?;
+    let server_id = server_id(&seed);
+    welcome(name, &config, &server_id);
     let accounts = resolver::open(&config).await?;
     let host = config.host.clone().unwrap_or_else(|| default_host(&config).to_owned());
     let mut open = Vec::new();
@@ -193,15 +197,15 @@ async fn serve(program: &'static Program, started: Started<'_>) -> Result<(), St
         }
     };
     handed.finish()?;
-    let mut seed = [0; 40];
-    getrandom::fill(&mut seed).map_err(|error| format!("No randomness to start with: {error}"))?;
-    let identity = identity(name, &config, &host, address, &seed);
-    welcome(name, &config, &identity, monitor.as_ref().map(|(_, at)| *at));
+    let identity = identity(name, &config, &host, address, server_id);
+    let port_files = Files::write(&config, address, monitor.as_ref().map(|(_, at)| *at))?;
+    if let Some((_, at)) = &monitor {
+        info!("Starting http monitor on {at}");
+    }
     for (port, _, address, secure) in &open {
         announce(port.listener.what, *address, *secure);
     }
     let draws = u64::from_le_bytes([seed[32], seed[33], seed[34], seed[35], seed[36], seed[37], seed[38], seed[39]]);
-    let port_files = Files::write(&config, address, monitor.as_ref().map(|(_, at)| *at))?;
     let base_path = config.monitor.as_ref().map(|at| at.base_path.clone()).unwrap_or_default();
     let is_open = flags.config.is_none() && !config.login_required();
     let (orders, inbox) = tokio::sync::mpsc::unbounded_channel();
@@ -290,12 +294,16 @@ async fn listen(host: &str, port: Option<u16>, what: &str) -> Result<(TcpListene
     Ok((listener, address))
 }
 
-fn identity(program: &'static str, config: &Config, host: &str, address: SocketAddr, seed: &[u8; 40]) -> Identity {
+fn server_id(seed: &[u8; 40]) -> String {
     let mut key = [0; 32];
     key.copy_from_slice(&seed[..32]);
+    nkey::server_id(&key)
+}
+
+fn identity(program: &'static str, config: &Config, host: &str, address: SocketAddr, server_id: String) -> Identity {
     let (host, port) = advertised(config, host, address.port());
     let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as i128;
-    Identity { server_id: nkey::server_id(&key), epoch, host, port, program }
+    Identity { server_id, epoch, host, port, program }
 }
 
 /// What INFO tells clients to connect to.
@@ -307,12 +315,13 @@ fn advertised(config: &Config, host: &str, port: u16) -> (String, u16) {
     }
 }
 
-fn welcome(name: &str, config: &Config, identity: &Identity, monitor: Option<SocketAddr>) {
+/// Who this is, before anything can fail.
+fn welcome(name: &str, config: &Config, server_id: &str) {
     info!("Starting {name}");
     info!("  Version:  {}", env!("CARGO_PKG_VERSION"));
     info!("  Protocol: nats-server {}", crate::PROTOCOL_VERSION);
-    info!("  Name:     {}", if config.server_name.is_empty() { &identity.server_id } else { &config.server_name });
-    info!("  ID:       {}", identity.server_id);
+    info!("  Name:     {}", if config.server_name.is_empty() { server_id } else { &config.server_name });
+    info!("  ID:       {server_id}");
     if let Some(file) = &config.file {
         info!("Using configuration file: {} ({})", file.display(), config.digest);
     }
@@ -321,9 +330,6 @@ fn welcome(name: &str, config: &Config, identity: &Identity, monitor: Option<Soc
     }
     if config.host.is_none() && !config.login_required() {
         info!("Nobody has to log in and no host is set: only this machine can connect");
-    }
-    if let Some(at) = monitor {
-        info!("Starting http monitor on {at}");
     }
 }
 
@@ -357,7 +363,9 @@ impl Files {
             nats: files::urls(scheme, clients, &local),
             monitoring: monitor.map(|at| files::urls("http", at, &local)).unwrap_or_default(),
         };
-        Ok(Self(Some(files::PortsFile::write(directory, &files::program_name(), &ports)?)))
+        let written = files::PortsFile::write(directory, &files::program_name(), &ports);
+        // As nats-server: nobody is served less without it.
+        Ok(Self(written.inspect_err(|error| error!("{error}")).ok()))
     }
 
     fn remove(self) {

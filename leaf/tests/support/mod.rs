@@ -138,6 +138,10 @@ impl Server {
         self.child.wait().unwrap().code()
     }
 
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// Runs its program once more, to the end.
     pub(crate) fn command(&self, arguments: &[&str]) -> Output {
         Command::new(&self.program).args(arguments).output().unwrap()

@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
 
-use super::token::Body;
+use super::token::{Body, TokenError};
 use crate::auth::nkey::Kind;
 
 /// What is `null` counts as absent.
@@ -252,6 +253,16 @@ pub struct User {
 impl Body for User {
     const TYPE: &'static str = "user";
     const ISSUERS: &'static [Kind] = &[Kind::Account];
+
+    fn upgrade(nats: &mut Map<String, Value>) -> Result<(), TokenError> {
+        if nats.get("max").is_some_and(|max| max.as_i64() != Some(-1)) {
+            return Err(TokenError::Claims);
+        }
+        for limit in ["subs", "data", "payload"] {
+            nats.entry(limit).or_insert_with(|| (-1).into());
+        }
+        Ok(())
+    }
 }
 
 /// What a user may do, in its own token or in the template of a scoped key.

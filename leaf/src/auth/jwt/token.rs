@@ -5,13 +5,14 @@ use std::fmt;
 use data_encoding::BASE64URL_NOPAD;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 use crate::auth::nkey::{Kind, PublicKey};
 
 /// Longer tokens are refused unread, bytes.
 pub const TOKEN_BYTES_MAX: usize = 1 << 20;
 
-/// The version of claims that is read. Version 1, of 2018, signs other bytes and is refused.
+/// The version of claims that is read. Those of version 1, of 2018, are brought up to it first.
 const VERSION: i64 = 2;
 
 /// Why a text is no token of the wanted sort. None of them holds a part of it.
@@ -29,7 +30,7 @@ pub enum TokenError {
     Encoding,
     /// The claims are no JSON of the right form.
     Claims,
-    /// Claims of another version than 2.
+    /// Claims of another version than 1 and 2.
     Version,
     /// About something else: a user's where an account's is wanted, say.
     Kind,
@@ -48,10 +49,10 @@ impl fmt::Display for TokenError {
             Self::Algorithm => "the JWT is not signed with ed25519-nkey",
             Self::Encoding => "the JWT is not base64url",
             Self::Claims => "the claims cannot be read",
-            Self::Version => "the claims are not of version 2",
+            Self::Version => "the claims are of no known version",
             Self::Kind => "the JWT is of another kind",
             Self::Issuer => "the issuer is no key that may issue this",
-            Self::Signature => "claim failed V2 signature verification",
+            Self::Signature => "claim failed signature verification",
         })
     }
 }
@@ -64,6 +65,14 @@ pub trait Body: DeserializeOwned {
     const TYPE: &'static str;
     /// Whose keys may have signed it.
     const ISSUERS: &'static [Kind];
+
+    /// Brings the `nats` part of version 1 up to version 2, where that takes more than moving fields.
+    ///
+    /// # Errors
+    /// When it holds something that version 2 cannot say.
+    fn upgrade(_nats: &mut Map<String, Value>) -> Result<(), TokenError> {
+        Ok(())
+    }
 }
 
 /// A token whose signature is that of the issuer it names.
@@ -156,18 +165,20 @@ pub fn decode<B: Body>(text: &str) -> Result<Token<B>, TokenError> {
     check_header(header)?;
     let json = BASE64URL_NOPAD.decode(claims.as_bytes()).map_err(|_| TokenError::Encoding)?;
     let sort: Sort = serde_json::from_slice(&json).map_err(|_| TokenError::Claims)?;
-    if sort.first.is_some() || sort.nats.version != VERSION {
-        return Err(TokenError::Version);
-    }
-    if !B::TYPE.is_empty() && sort.nats.kind != B::TYPE {
+    let (kind, signed) = match sort.first {
+        // Version 1 signs the claims alone.
+        Some(kind) => (kind, claims),
+        None if sort.nats.version == VERSION => (sort.nats.kind, &text[..text.len() - signature.len() - 1]),
+        None => return Err(TokenError::Version),
+    };
+    if !B::TYPE.is_empty() && kind != B::TYPE {
         return Err(TokenError::Kind);
     }
-    let claims: Claims<B> = serde_json::from_slice(&json).map_err(|_| TokenError::Claims)?;
+    let claims = if std::ptr::eq(signed, claims) { upgraded(&json)? } else { read(&json)? };
     let issuer = PublicKey::parse(&claims.iss).map_err(|_| TokenError::Issuer)?;
     if !B::ISSUERS.contains(&issuer.kind()) {
         return Err(TokenError::Issuer);
     }
-    let signed = &text[..text.len() - signature.len() - 1];
     if !issuer.verify(signed.as_bytes(), signature) {
         return Err(TokenError::Signature);
     }
@@ -181,6 +192,28 @@ pub fn decode<B: Body>(text: &str) -> Result<Token<B>, TokenError> {
         not_before: claims.nbf,
         body: claims.nats,
     })
+}
+
+fn read<B: Body>(json: &[u8]) -> Result<Claims<B>, TokenError> {
+    serde_json::from_slice(json).map_err(|_| TokenError::Claims)
+}
+
+/// Claims of version 1: what version 2 has in `nats` stands beside it.
+fn upgraded<B: Body>(json: &[u8]) -> Result<Claims<B>, TokenError> {
+    let mut claims: Map<String, Value> = serde_json::from_slice(json).map_err(|_| TokenError::Claims)?;
+    let mut nats = match claims.remove("nats") {
+        Some(Value::Object(nats)) => nats,
+        None => Map::new(),
+        Some(_) => return Err(TokenError::Claims),
+    };
+    for moved in ["tags", "issuer_account"] {
+        if let Some(value) = claims.remove(moved) {
+            nats.insert(moved.to_owned(), value);
+        }
+    }
+    B::upgrade(&mut nats)?;
+    claims.insert("nats".to_owned(), Value::Object(nats));
+    serde_json::from_value(Value::Object(claims)).map_err(|_| TokenError::Claims)
 }
 
 fn check_header(part: &str) -> Result<(), TokenError> {
@@ -254,6 +287,40 @@ mod tests {
             assert!(decode::<User>(&changed).is_err(), "byte {at}");
             assert!(decode::<User>(&text[..at]).is_err(), "cut at {at}");
         }
+    }
+
+    /// As signers of 2018 made it: the kind outside, only the claims signed.
+    fn encode_first(claims: &str, signer: &Seed) -> String {
+        let header = BASE64URL_NOPAD.encode(br#"{"typ":"jwt","alg":"ed25519"}"#);
+        let claims = BASE64URL_NOPAD.encode(claims.as_bytes());
+        format!("{header}.{claims}.{}", signer.sign(claims.as_bytes()))
+    }
+
+    #[test]
+    fn version_1_is_brought_up_to_2() {
+        let account = seed(Kind::Account, 1);
+        let key = account.public().encode();
+        let claims = |more: &str| format!(r#"{{"iss":"{key}","sub":"U","type":"user"{more}}}"#);
+        let read = |more: &str| decode::<User>(&encode_first(&claims(more), &account));
+        let user =
+            read(r#","issuer_account":"A","tags":["t"],"nats":{"pub":{"allow":["a"]},"src":"10.0.0.0/8"}"#).unwrap();
+        assert_eq!(
+            (&*user.body.issuer_account, &*user.body.tags[0], &*user.body.rights.src[0]),
+            ("A", "t", "10.0.0.0/8")
+        );
+        assert_eq!(user.body.rights.permissions.publish.allow, ["a"]);
+        // What it does not limit is without limit.
+        assert_eq!((user.body.rights.subs, user.body.rights.payload), (Some(-1), Some(-1)));
+        assert_eq!(read(r#","nats":{"payload":5,"max":-1}"#).unwrap().body.rights.payload, Some(5));
+        assert_eq!(read("").unwrap().body.rights.subs, Some(-1));
+        // It had a limit that there is no more; without it the user could do more than was meant.
+        assert_eq!(read(r#","nats":{"max":7}"#), Err(TokenError::Claims));
+        assert_eq!(read(r#","nats":7"#), Err(TokenError::Claims));
+        assert_eq!(decode::<Account>(&encode_first(&claims(""), &account)), Err(TokenError::Kind));
+        // Neither signature is good for the other version.
+        assert_eq!(decode::<User>(&encode(&claims(""), &account)), Err(TokenError::Signature));
+        let second = claims("").replace(r#","type":"user""#, r#","nats":{"type":"user","version":2}"#);
+        assert_eq!(decode::<User>(&encode_first(&second, &account)), Err(TokenError::Signature));
     }
 
     #[test]
