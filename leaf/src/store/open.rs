@@ -14,7 +14,7 @@ use super::meta::{Footer, Meta};
 use super::record::Kind;
 use super::segment::{DATA_OFFSET, Head};
 use super::walk::{Step, Walk};
-use super::{Disk, DiskError, FileId, Op, ReadError, Seq, Time};
+use super::{Disk, DiskError, FileId, Op, ReadError, SECTOR_BYTES, Seq, Time};
 
 /// What was found when a log was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -115,6 +115,10 @@ impl Log {
                 let (file, end) = (last.file, last.end);
                 disk.perform(&Op::Sync(file))?;
                 log.trust(file, end);
+                if let Some(last) = log.segments.back_mut() {
+                    // Where the end was torn off, records stand in the sector that the footer would begin in.
+                    last.end = last.end.next_multiple_of(SECTOR_BYTES as u64);
+                }
                 log.rotate(now);
             }
             None => log.rotate(now),

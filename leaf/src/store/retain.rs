@@ -35,6 +35,18 @@ impl Log {
         Ok(())
     }
 
+    /// The first number there is; one above the last when there is none.
+    pub fn first_seq(&self) -> Seq {
+        self.first_seq
+    }
+
+    /// Messages with numbers from `seq` on.
+    pub fn count_from(&self, seq: Seq) -> u64 {
+        let seq = seq.max(self.first_seq);
+        let at = self.segments.partition_point(|segment| segment.last_seq < seq);
+        self.segments.iter().skip(at).map(|segment| segment.count_from(seq)).sum()
+    }
+
     /// Whether there is a message with this number.
     pub fn is_there(&self, seq: Seq) -> bool {
         if seq < self.first_seq || seq >= self.next_seq {
