@@ -10,6 +10,7 @@ pub mod interest;
 pub mod message;
 pub mod monitor;
 pub mod node;
+pub mod outbox;
 pub mod shell;
 pub mod store;
 pub mod subject;

@@ -17,6 +17,7 @@ pub fn check(config: &Config) -> Result<(), String> {
     }
     operator::check(config)?;
     no_auth_user(config)?;
+    forwards(config)?;
     system_account(config)
 }
 
@@ -60,6 +61,16 @@ fn no_auth_user(config: &Config) -> Result<(), String> {
     }
     let place = "in authorization block or account configuration";
     Err(format!("no_auth_user: \"{user}\" not present as user or nkey {place}"))
+}
+
+fn forwards(config: &Config) -> Result<(), String> {
+    for forward in &config.forwards {
+        let Some(name) = &forward.account else { continue };
+        if config.operator.is_none() && !config.accounts.iter().any(|account| account.name == *name) {
+            return Err(format!("store_and_forward log \"{}\": no account \"{name}\"", forward.name));
+        }
+    }
+    Ok(())
 }
 
 fn system_account(config: &Config) -> Result<(), String> {

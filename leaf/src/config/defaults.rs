@@ -44,6 +44,7 @@ impl Default for Config {
             operator: None,
             accounts: vec![Account { name: GLOBAL_ACCOUNT.to_owned(), ..Account::default() }],
             feature_flags: BTreeMap::new(),
+            forwards: Vec::new(),
             system_account: Some(SYSTEM_ACCOUNT.to_owned()),
             warnings: Vec::new(),
         }

@@ -11,6 +11,7 @@ mod digest;
 mod duration;
 mod error;
 mod flags;
+mod forward;
 mod lex;
 mod limits;
 mod listen;
@@ -41,4 +42,9 @@ pub trait Source {
 
     /// The value of an environment variable, `None` if it is not set or not UTF-8.
     fn env(&self, name: &str) -> Option<String>;
+}
+
+/// Reads a duration as Go writes it, in nanoseconds.
+pub(crate) fn duration(text: &str) -> Option<i64> {
+    duration::parse(text).ok()
 }

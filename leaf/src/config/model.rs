@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::auth::jwt::{self, Token};
+use crate::outbox::Terms;
+pub use crate::store::Discard;
 
 /// Everything a server needs to know before it opens a port.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,6 +59,8 @@ pub struct Config {
     pub accounts: Vec<Account>,
     /// `feature_flags`: what nats-server's JetStream and Raft would do otherwise; only told, as they do nothing here.
     pub feature_flags: BTreeMap<String, bool>,
+    /// `store_and_forward` (ours): logs whose messages go to the hub.
+    pub forwards: Vec<Forward>,
     /// `system_account`; `$SYS` unless named. `None` with `no_system_account`.
     pub system_account: Option<String>,
     /// Remarks that do not prevent a start: deprecated spellings, discouraged values. `file:line:col: text`.
@@ -372,4 +376,52 @@ pub struct Destination {
     pub weight: u8,
     /// Only in the cluster of this name.
     pub cluster: Option<String>,
+}
+
+/// A log of `store_and_forward`. 0 means no limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forward {
+    /// Names its folder, its metrics and its messages' ids.
+    pub name: String,
+    /// The account whose messages it captures, by name; `None` is the global account.
+    pub account: Option<String>,
+    /// What it captures; no subject of another log of the account overlaps one of these.
+    pub subjects: Vec<String>,
+    /// How it goes up.
+    pub terms: Terms,
+    /// Logs with more go first.
+    pub priority: i32,
+    /// What gives way when it is full.
+    pub discard: Discard,
+    /// A record that the hub will never take is dropped and counted, instead of holding the log.
+    pub drop_refused: bool,
+    /// Bytes kept.
+    pub bytes_max: u64,
+    /// Messages kept.
+    pub msgs_max: u64,
+    /// How long they are kept.
+    pub age_max: Duration,
+    /// How long a publisher's `Nats-Msg-Id` is remembered.
+    pub dedupe_window: Duration,
+    /// How long appends are gathered before they are written together.
+    pub commit_interval: Duration,
+}
+
+impl Default for Forward {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            account: None,
+            subjects: Vec::new(),
+            terms: Terms::default(),
+            priority: 0,
+            discard: Discard::Old,
+            drop_refused: false,
+            bytes_max: 0,
+            msgs_max: 0,
+            age_max: Duration::ZERO,
+            dedupe_window: Duration::from_secs(120),
+            commit_interval: Duration::ZERO,
+        }
+    }
 }

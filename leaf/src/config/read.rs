@@ -9,7 +9,7 @@ use super::model::Config;
 use super::operator::{self, Operators};
 use super::parse::parse;
 use super::value::{Map, Node};
-use super::{Source, digest, limits, listen, log, refused, tls};
+use super::{Source, digest, forward, limits, listen, log, refused, tls};
 
 /// Whether an option belongs to the group that was asked.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -35,8 +35,17 @@ pub(super) struct Draft {
 /// Options of one idea: deals with the option `key` (in lower case) if it is one of them.
 type Group = fn(&mut Draft, key: &str, node: &Node) -> Result<Taken, Error>;
 
-const GROUPS: [Group; 8] =
-    [listen::set, limits::set, log::set, tls::set, authorization::set, accounts::set, operator::set, refused::set];
+const GROUPS: [Group; 9] = [
+    listen::set,
+    limits::set,
+    log::set,
+    tls::set,
+    authorization::set,
+    accounts::set,
+    operator::set,
+    forward::set,
+    refused::set,
+];
 
 /// Reads the configuration file at `path` and all that it includes.
 ///
