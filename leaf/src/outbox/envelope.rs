@@ -86,12 +86,12 @@ pub(super) fn reply(leaf: &str, log: &str, seq: Seq, into: &mut Vec<u8>) {
 }
 
 /// The pattern of all replies to a leaf.
-pub(crate) fn replies(leaf: &str) -> String {
+pub fn replies(leaf: &str) -> String {
     format!("_INBOX.{leaf}.*.*")
 }
 
 /// The log and the number that a reply is about.
-pub(crate) fn of_reply<'a>(leaf: &str, subject: &'a [u8]) -> Option<(&'a [u8], Seq)> {
+pub fn of_reply<'a>(leaf: &str, subject: &'a [u8]) -> Option<(&'a [u8], Seq)> {
     let rest = subject.strip_prefix(b"_INBOX.")?.strip_prefix(leaf.as_bytes())?.strip_prefix(b".")?;
     let dot = rest.iter().position(|&b| b == b'.')?;
     let seq = std::str::from_utf8(&rest[dot + 1..]).ok()?.parse().ok()?;

@@ -21,7 +21,7 @@ pub mod pub_ack;
 mod tests;
 pub mod upstream;
 
-pub use engine::{Envelope, Figures, NotTaken, Obstacle, Outbox, Up};
+pub use engine::{Envelope, Figures, NotTaken, Obstacle, Outbox, Up, log_settings};
 pub use upstream::{Confirm, Terms};
 
-pub(crate) use envelope::{of_reply, replies};
+pub use envelope::{of_reply, replies};

@@ -23,9 +23,7 @@ impl Pace {
 
     /// Bytes went.
     pub(super) fn spend(&mut self, now: Nanos, bytes: usize) {
-        if self.rate > 0 {
-            let cost = (bytes as u64).saturating_mul(SECOND) / self.rate;
-            self.paid_at = self.paid_at.max(now).saturating_add(cost);
-        }
+        let Some(cost) = (bytes as u64).saturating_mul(SECOND).checked_div(self.rate) else { return };
+        self.paid_at = self.paid_at.max(now).saturating_add(cost);
     }
 }
