@@ -76,6 +76,37 @@ pub fn overlaps(a: &[u8], b: &[u8]) -> bool {
     }
 }
 
+/// The pattern of what both patterns match, if there is anything.
+pub fn intersection(a: &[u8], b: &[u8]) -> Option<Vec<u8>> {
+    let mut common = Vec::with_capacity(a.len().max(b.len()));
+    let mut add = |token: &[u8]| {
+        if !common.is_empty() {
+            common.push(b'.');
+        }
+        common.extend_from_slice(token);
+    };
+    let (mut a, mut b) = (tokens(a), tokens(b));
+    loop {
+        match (a.next(), b.next()) {
+            (None, None) => return Some(common),
+            (None, _) | (_, None) => return None,
+            (Some(b">"), Some(token)) => {
+                add(token);
+                b.for_each(add);
+                return Some(common);
+            }
+            (Some(token), Some(b">")) => {
+                add(token);
+                a.for_each(add);
+                return Some(common);
+            }
+            (Some(x), Some(y)) if x == y || y == b"*" => add(x),
+            (Some(b"*"), Some(y)) => add(y),
+            _ => return None,
+        }
+    }
+}
+
 /// How many tokens `subject` has.
 pub fn token_count(subject: &[u8]) -> usize {
     subject.iter().filter(|&&b| b == b'.').count() + 1
@@ -132,5 +163,22 @@ mod tests {
         assert!(overlaps(b"a.>", b"a.b.c"));
         assert!(!overlaps(b"a.>", b"a"));
         assert!(!overlaps(b"a.*", b"b.*"));
+    }
+
+    #[test]
+    fn intersections() {
+        for (a, b, both) in [
+            ("a.*", "*.b", Some("a.b")),
+            ("a.>", "a.*.c", Some("a.*.c")),
+            ("a.*.c", ">", Some("a.*.c")),
+            ("a.>", "*.>", Some("a.>")),
+            ("a.*", "a.*", Some("a.*")),
+            ("a.>", "a", None),
+            ("a.b", "a.c", None),
+        ] {
+            let found = intersection(a.as_bytes(), b.as_bytes());
+            assert_eq!(found.as_deref(), both.map(str::as_bytes), "{a} {b}");
+            assert_eq!(found.is_some(), overlaps(a.as_bytes(), b.as_bytes()), "{a} {b}");
+        }
     }
 }

@@ -188,7 +188,7 @@ fn accounts_and_mappings() {
         ("mappings { a..b: c }", "Subject \"a..b\" is not a valid subject"),
         ("mappings { a: {dest: b, weight: 101} }", "Invalid weight 101"),
         ("accounts: [A, A]", "Duplicate Account Entry: A"),
-        ("accounts { A { imports: [{}] } }", "1:15: \"imports\" is not supported yet"),
+        ("accounts { A { msg_trace: x } }", "1:15: \"msg_trace\" is not supported yet"),
         ("accounts { A { zz: 1 } }", "1:15: unknown field \"zz\""),
         ("accounts { A { limits { zz: 1 } } }", "Unknown field \"zz\" parsing account limits"),
     ] {
@@ -269,4 +269,81 @@ fn variables_and_includes() {
         let text = memory.read().unwrap_err().to_string();
         assert!(text.contains(complaint), "{text}");
     }
+}
+
+/// Faults of exports and imports, in nats-server's words.
+#[test]
+fn exports_and_imports() {
+    let say = |exports: &str, imports: &str| {
+        format!("accounts {{ A {{ exports: [{exports}] }}\n B {{ imports: [{imports}] }}\n C {{}} }}")
+    };
+    for (exports, imports) in [
+        ("{stream: \"s.>\", accounts: [B]}", "{stream: {account: A, subject: \"s.>\"}, prefix: x}"),
+        (
+            "{service: s, response: chunk, response_threshold: 1s, latency: lat}",
+            "{service: {account: A, subject: s}, to: t, share: true}",
+        ),
+        ("{service: s, latency: {sampling: \"50%\", subject: lat}}", "{service: {account: A, subject: s}}"),
+        ("{service: s, latency: {sampling: headers, subject: lat}}", ""),
+        ("{stream: \"s.*.*\"}", "{stream: {account: A, subject: \"s.*.*\"}, to: \"y.$2.$1\"}"),
+        ("{service: \"s.*\", account_token_position: 2}", "{service: {account: A, subject: s.B}}"),
+    ] {
+        let config = good(&say(exports, imports));
+        assert_eq!(config.accounts[1].exports.len(), 1, "{exports}");
+    }
+    for (exports, imports, complaint) in [
+        ("{stream: \"s.>\", accounts: [Z]}", "", "t.conf:1:0: \"Z\" account not defined for stream export"),
+        ("", "{service: {account: Z, subject: s}}", "t.conf:1:0: \"Z\" account not defined for service import"),
+        ("", "{stream: {account: A, subject: s}}", "Error adding stream import \"s\": stream import not authorized"),
+        ("{service: s, accounts: [C]}", "{service: {account: A, subject: s}}", "service import not authorized"),
+        (
+            "{stream: s}",
+            "{stream: {account: A, subject: s}}, {stream: {account: A, subject: s}}",
+            "stream import already exists",
+        ),
+        ("{stream: s, service: t}", "", "Detected service \"t\" but already saw a stream"),
+        ("{stream: s, response: stream}", "", "Detected response directive on non-service"),
+        ("{stream: s, latency: x}", "", "Detected latency directive on non-service"),
+        ("{stream: s, allow_trace: true}", "", "Detected allow_trace directive on non-service"),
+        ("{service: s, response: foo}", "", "Unknown response type: \"foo\""),
+        (
+            "{service: s, response_threshold: foo}",
+            "",
+            "Expected response threshold to be a parseable time duration, got \"foo\"",
+        ),
+        ("{service: s, latency: {sampling: 10}}", "", "Latency subject required, but missing"),
+        ("{service: s, latency: {sampling: 0, subject: x}}", "", "bad sampling percentage, should be 1-100"),
+        ("{service: s, latency: \"x.*\"}", "", "on subject \"x.*\": invalid publish subject"),
+        ("{service: s, foo: 1}", "", "unknown field \"foo\""),
+        ("x", "", "Export Items should be a map with type entry, got string"),
+        (
+            "{service: \"s.x\", account_token_position: 2}",
+            "",
+            "Error adding service export \"s.x\": sublist: invalid subject",
+        ),
+        ("{stream: s}", "{stream: {account: A}}", "Expect an account name and a subject"),
+        (
+            "{stream: s}",
+            "{stream: {account: A, subject: s}, prefix: a, to: b}",
+            "can not have a 'prefix' and a 'to' property",
+        ),
+        (
+            "{service: \"s.>\"}",
+            "{service: {account: A, subject: s.a}, to: x}, {service: {account: A, subject: s.b}, to: x}",
+            "Duplicate service import subject \"x\", previously used in import for account \"A\", subject \"s.a\"",
+        ),
+        (
+            "{service: s}",
+            "{service: {account: A, subject: s}, allow_trace: true}",
+            "Detected allow_trace directive on a non-stream",
+        ),
+    ] {
+        let text = say(exports, imports);
+        assert!(bad(&text).contains(complaint), "{text}: {}", bad(&text));
+    }
+    let ring = |a: &str, b: &str| {
+        format!("{a}: {{ exports: [{{service: s}}], imports: [{{service: {{account: {b}, subject: s}}}}] }}")
+    };
+    let text = format!("accounts {{ {}\n {} }}", ring("A", "B"), ring("B", "A"));
+    assert_eq!(bad(&text), "t.conf:1:0: Error adding service import \"s\": import forms a cycle");
 }

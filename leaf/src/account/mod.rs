@@ -1,23 +1,31 @@
 //! Accounts: subject spaces that do not see each other.
 
 pub mod mapping;
+pub mod rename;
+pub mod sharing;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+use std::collections::HashMap;
+use std::hash::BuildHasher;
 
 use crate::config;
-use crate::interest::Interest;
+use crate::interest::{Interest, SubId};
 use crate::node::Kind;
 use mapping::Mappings;
+use sharing::{Imports, Party, Web};
 
 /// Names an account of this server; lasts as long as the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct AccountId(pub(crate) u16);
+pub struct AccountId(pub(crate) u32);
 
 impl AccountId {
     /// `$G`: the account of those who belong nowhere else.
     pub const GLOBAL: Self = Self(0);
 }
 
-/// Accounts at most.
-const ACCOUNTS_MAX: usize = u16::MAX as usize;
+/// Accounts at most. An account that is gone keeps its place, so that this bounds what made-up or outdated JWTs cost.
+const ACCOUNTS_MAX: usize = 1 << 20;
 
 /// An account while the server runs.
 #[derive(Debug)]
@@ -30,6 +38,12 @@ pub struct Account {
     pub interest: Interest,
     /// Where published subjects go instead.
     pub mappings: Mappings,
+    /// What it takes from others.
+    pub imports: Imports,
+    /// The node's own subscriptions to imported services.
+    pub(crate) service_subs: Vec<SubId>,
+    /// The node has a subscription for answers to requests from other accounts.
+    pub(crate) hears_answers: bool,
     /// What it may use.
     pub limits: config::AccountLimits,
     /// Connections logged in now.
@@ -93,6 +107,9 @@ impl Account {
 #[derive(Debug)]
 pub struct Accounts {
     list: Vec<Account>,
+    /// Places in the list, by name.
+    names: HashTable<u32>,
+    hasher: FixedState,
     /// The account of each entry of the configuration.
     configured: Vec<AccountId>,
     seed: u64,
@@ -105,8 +122,14 @@ impl Accounts {
     /// # Errors
     /// When there are too many, or a mapping makes no sense; the text names it.
     pub fn new(config: &config::Config, seed: u64) -> Result<Self, String> {
-        let mut accounts =
-            Self { list: Vec::new(), configured: Vec::new(), seed, caching: !config.limits.no_interest_cache };
+        let mut accounts = Self {
+            list: Vec::new(),
+            names: HashTable::new(),
+            hasher: FixedState::with_seed(seed),
+            configured: Vec::new(),
+            seed,
+            caching: !config.limits.no_interest_cache,
+        };
         accounts.configure(config)?;
         Ok(accounts)
     }
@@ -124,6 +147,9 @@ impl Accounts {
             })?;
             mappings.push(compiled);
         }
+        if let Some(fault) = sharing::faults(&config.accounts).into_iter().next() {
+            return Err(fault);
+        }
         let system = config.system_account.as_deref();
         let new = config.accounts.iter().filter(|a| self.find(&a.name).is_none()).count();
         if self.list.len() + new >= ACCOUNTS_MAX {
@@ -131,6 +157,7 @@ impl Accounts {
         }
         for account in self.list.iter_mut().filter(|_| config.operator.is_none()) {
             account.mappings = Mappings::default();
+            account.imports = Imports::default();
             account.limits = config::AccountLimits::default();
         }
         self.configured.clear();
@@ -140,6 +167,9 @@ impl Accounts {
             let live = &mut self.list[id.0 as usize];
             live.mappings = mappings;
             live.limits = account.limits.clone();
+        }
+        if config.operator.is_none() {
+            self.share(&config.accounts);
         }
         if let Some(name) = system
             && self.find(name).is_none()
@@ -152,18 +182,37 @@ impl Accounts {
         Ok(())
     }
 
+    /// Takes the exports and imports over, in which no fault was found.
+    fn share(&mut self, accounts: &[config::Account]) {
+        let mut web = Web::default();
+        let exporters: HashMap<&str, usize> =
+            accounts.iter().enumerate().map(|(at, one)| (one.name.as_str(), at)).collect();
+        for (at, account) in accounts.iter().enumerate().filter(|(_, account)| !account.imports.is_empty()) {
+            let id = self.configured[at];
+            let importer = Party { id, name: &account.name, exports: &account.exports };
+            let find = |name: &str| {
+                let at = *exporters.get(name)?;
+                Some(Party { id: self.configured[at], name: &accounts[at].name, exports: &accounts[at].exports })
+            };
+            self.list[id.0 as usize].imports = web.add(&importer, &account.imports, find, |_, _| false).0;
+        }
+    }
+
     /// The account of this name, made if there is none; `None` if there are too many.
     pub(crate) fn adopt(&mut self, name: &str) -> Option<AccountId> {
         self.find(name).or_else(|| (self.list.len() < ACCOUNTS_MAX).then(|| self.add(name)))
     }
 
     fn add(&mut self, name: &str) -> AccountId {
-        let id = AccountId(self.list.len() as u16);
+        let id = AccountId(self.list.len() as u32);
         self.list.push(Account {
             name: name.to_owned(),
             is_system: false,
             interest: Interest::new(self.seed.wrapping_add(u64::from(id.0)), self.caching),
             mappings: Mappings::default(),
+            imports: Imports::default(),
+            service_subs: Vec::new(),
+            hears_answers: false,
             limits: config::AccountLimits::default(),
             connections: 0,
             leafs: 0,
@@ -172,12 +221,16 @@ impl Accounts {
             sent: Volume::default(),
             slow_consumers: 0,
         });
+        let (list, hasher) = (&self.list, &self.hasher);
+        let hash = |at: &u32| hasher.hash_one(list[*at as usize].name.as_str());
+        self.names.insert_unique(hash(&id.0), id.0, hash);
         id
     }
 
     /// The account of this name.
     pub fn find(&self, name: &str) -> Option<AccountId> {
-        self.list.iter().position(|account| account.name == name).map(|at| AccountId(at as u16))
+        let hash = self.hasher.hash_one(name);
+        self.names.find(hash, |at| self.list[*at as usize].name == name).map(|at| AccountId(*at))
     }
 
     /// The account at this place of the configuration.
@@ -199,7 +252,7 @@ impl Accounts {
 
     /// The ids of all of them.
     pub fn ids(&self) -> impl Iterator<Item = AccountId> + use<> {
-        (0..self.list.len() as u16).map(AccountId)
+        (0..self.list.len() as u32).map(AccountId)
     }
 
     /// All of them.

@@ -7,4 +7,5 @@ pub mod jwt;
 pub mod nkey;
 pub mod password;
 pub mod permissions;
+pub mod sharing;
 pub mod trust;

@@ -20,7 +20,8 @@ use super::jwt::template::{self, Person, TemplateError};
 use super::jwt::{Account, Token, TokenError, User, decode, issues, networks};
 use super::nkey::PublicKey;
 use super::permissions::Compiled;
-use crate::config::{self, AccountLimits, Permissions, Responses, Rules};
+use super::sharing;
+use crate::config::{self, AccountLimits, Export, Import, Permissions, Responses, Rules};
 
 /// A time zone by its name; the server's own for an empty one. Files hold them, so the shell finds them.
 pub type Zones = dyn Fn(&str) -> Option<TimeZone>;
@@ -272,8 +273,12 @@ impl Trust {
                 max_connections: limit(limits.conn),
                 max_subscriptions: limit(limits.subs),
                 max_payload: limit(limits.payload).map(|bytes| bytes as usize),
+                max_leafnodes: limit(limits.leaf),
             },
             mappings: mappings(account),
+            exports: sharing::exports(account),
+            imports: sharing::imports(account),
+            activations_revoked: account.exports.iter().map(|export| export.revocations.clone()).collect(),
             digest: Sha256::digest(text).into(),
         }
     }
@@ -439,6 +444,12 @@ pub struct Standing {
     pub limits: AccountLimits,
     /// Where subjects go instead.
     pub mappings: Vec<config::Mapping>,
+    /// What it gives to others.
+    pub exports: Vec<Export>,
+    /// What it takes from others.
+    pub imports: Vec<Import>,
+    /// Whose activations are void, for each export.
+    activations_revoked: Vec<claims::Revocations>,
     signers: BTreeMap<Box<str>, Option<Rc<UserRights>>>,
     revocations: claims::Revocations,
     default_permissions: Option<Permissions>,
@@ -460,6 +471,9 @@ impl Standing {
             expires: 0,
             limits: AccountLimits::default(),
             mappings: Vec::new(),
+            exports: Vec::new(),
+            imports: Vec::new(),
+            activations_revoked: Vec::new(),
             signers: BTreeMap::from([(key.into(), None)]),
             revocations: BTreeMap::new(),
             default_permissions: None,
@@ -487,6 +501,17 @@ impl Standing {
     /// Whether what was issued to `user` at `issued_at` is void.
     pub fn revokes(&self, user: &str, issued_at: i64) -> bool {
         issued_at == 0 && !self.revocations.is_empty() || is_revoked(&self.revocations, user, issued_at)
+    }
+
+    /// Whether the key signs for it.
+    pub fn is_signer(&self, key: &str) -> bool {
+        self.signers.contains_key(key)
+    }
+
+    /// Whose activations of one of its exports are void.
+    pub(super) fn activations_revoked(&self, export: &Export) -> Option<&claims::Revocations> {
+        let at = self.exports.iter().position(|one| one == export)?;
+        self.activations_revoked.get(at)
     }
 
     /// Whether users need not sign.

@@ -5,11 +5,13 @@ use std::collections::{HashMap, HashSet};
 use super::authorization::{Users, users};
 use super::defaults::{GLOBAL_ACCOUNT, SYSTEM_ACCOUNT};
 use super::error::{At, Error, Notes, quote};
+use super::exports;
 use super::listen::some;
 use super::model::{Account, AccountLimits, Destination, Mapping};
 use super::permissions::{is_subject, permissions};
 use super::read::{Draft, Taken, entries, unknown_field};
 use super::value::{Entry, Node, Value};
+use crate::account::sharing;
 
 /// What is put together in the end.
 #[derive(Default)]
@@ -18,12 +20,17 @@ pub(super) struct Accounts {
     pub(super) users: Vec<(At, Users)>,
     pub(super) system: Option<String>,
     no_system: bool,
+    /// Where `accounts` stands.
+    at: Option<At>,
 }
 
 /// `accounts`, `mappings`, `system_account` and the like.
 pub(super) fn set(draft: &mut Draft, key: &str, node: &Node) -> Result<Taken, Error> {
     match key {
-        "accounts" => accounts(draft, node)?,
+        "accounts" => {
+            draft.accounts.at = Some(node.at.clone());
+            accounts(draft, node)?;
+        }
         "mappings" | "maps" => {
             let mappings = mappings(node, &mut draft.notes)?;
             if let Some(global) = draft.config.accounts.first_mut() {
@@ -44,6 +51,10 @@ pub(super) fn set(draft: &mut Draft, key: &str, node: &Node) -> Result<Taken, Er
 pub(super) fn finish(draft: &mut Draft) {
     let default = (!draft.accounts.no_system).then(|| SYSTEM_ACCOUNT.to_owned());
     draft.config.system_account = draft.accounts.system.take().or(default);
+    let Some(at) = draft.accounts.at.take() else { return };
+    for fault in sharing::faults(&draft.config.accounts) {
+        draft.notes.error(Error::at(&at, fault));
+    }
 }
 
 fn accounts(draft: &mut Draft, node: &Node) -> Result<(), Error> {
@@ -99,7 +110,9 @@ fn account(draft: &mut Draft, entry: &Entry) -> Result<(), Error> {
             "default_permissions" => default = Some(permissions(node, notes)?),
             "mappings" | "maps" => account.mappings = mappings(node, notes)?,
             "limits" => account.limits = limits(node, notes)?,
-            "nkey" | "imports" | "exports" | "jetstream" | "msg_trace" | "trace_dest" => unsupported(key, node)?,
+            "exports" => account.exports = exports::exports(node, notes)?,
+            "imports" => account.imports = exports::imports(node, notes)?,
+            "nkey" | "jetstream" | "msg_trace" | "trace_dest" => unsupported(key, node)?,
             _ => return Ok(Taken::No),
         }
         Ok(Taken::Yes)
@@ -114,7 +127,6 @@ fn account(draft: &mut Draft, entry: &Entry) -> Result<(), Error> {
 /// Refuses what accounts cannot have yet, unless it asks for nothing.
 fn unsupported(key: &str, node: &Node) -> Result<(), Error> {
     match (key, &node.value) {
-        ("imports" | "exports", Value::List(list)) if list.is_empty() => Ok(()),
         ("jetstream", Value::Bool(false)) => Ok(()),
         ("jetstream", Value::Text(word)) if word.eq_ignore_ascii_case("disabled") => Ok(()),
         _ => Err(Error::unsupported(&node.at, key)),
@@ -136,8 +148,7 @@ fn limits(node: &Node, notes: &mut Notes) -> Result<AccountLimits, Error> {
             "max_connections" | "max_conn" => limits.max_connections = limit(node)?,
             "max_subscriptions" | "max_subs" => limits.max_subscriptions = limit(node)?,
             "max_payload" | "max_pay" => limits.max_payload = limit(node)?.map(|max| max as usize),
-            "max_leafnodes" | "max_leafs" if node.integer()? < 0 => {}
-            "max_leafnodes" | "max_leafs" => return Err(Error::unsupported(&node.at, key)),
+            "max_leafnodes" | "max_leafs" => limits.max_leafnodes = limit(node)?,
             _ => return Ok(Taken::No),
         }
         Ok(Taken::Yes)

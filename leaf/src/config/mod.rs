@@ -10,6 +10,7 @@ mod defaults;
 mod digest;
 mod duration;
 mod error;
+mod exports;
 mod flags;
 mod forward;
 mod lex;

@@ -345,6 +345,112 @@ pub struct Account {
     pub mappings: Vec<Mapping>,
     /// `limits` of the account.
     pub limits: AccountLimits,
+    /// `exports`, in the order of the file.
+    pub exports: Vec<Export>,
+    /// `imports`, in the order of the file.
+    pub imports: Vec<Import>,
+}
+
+/// Which way messages go between accounts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// From the exporter to the importer.
+    Stream,
+    /// Requests from the importer to the exporter, answers back.
+    Service,
+}
+
+/// What an account gives to others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Export {
+    /// Stream or service.
+    pub flow: Flow,
+    /// What is given, maybe with wildcards.
+    pub subject: String,
+    /// To whom.
+    pub to: Approval,
+    /// How a service answers.
+    pub response: Response,
+    /// Samples of how long a service takes.
+    pub latency: Option<Latency>,
+    /// `allow_trace` of a service: traces of messages go on in this account.
+    pub allow_trace: bool,
+}
+
+/// Who may import.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Approval {
+    /// Everybody.
+    Public,
+    /// The accounts of these names.
+    Accounts(Vec<String>),
+    /// Whose account's name is the subject's token at this place, from 1.
+    Position(usize),
+    /// Who has an activation token.
+    Token,
+}
+
+/// `response_type` and `response_threshold` of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// How many answers.
+    pub kind: ResponseKind,
+    /// How long an answer (or the next one) may take.
+    pub threshold: Duration,
+}
+
+impl Default for Response {
+    fn default() -> Self {
+        Self { kind: ResponseKind::Singleton, threshold: Duration::from_secs(120) }
+    }
+}
+
+/// `response_type` of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResponseKind {
+    /// One answer.
+    Singleton,
+    /// Any number.
+    Stream,
+    /// Up to an empty one.
+    Chunked,
+}
+
+/// `latency` of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Latency {
+    /// Which requests are measured.
+    pub sampling: Sampling,
+    /// Where the samples go.
+    pub subject: String,
+}
+
+/// Which requests to a service are measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sampling {
+    /// So many of a hundred, drawn; 1 to 100.
+    Percent(u8),
+    /// Those whose headers ask for it.
+    Headers,
+}
+
+/// What an account takes from another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Import {
+    /// Stream or service.
+    pub flow: Flow,
+    /// The exporter's name.
+    pub account: String,
+    /// What the exporter calls it.
+    pub subject: String,
+    /// What the importer calls it; `*`, `$1` … stand for the wildcards of `subject`.
+    pub local: String,
+    /// `share` of a service: tell who asks.
+    pub share: bool,
+    /// `allow_trace` of a stream: traces of messages go on in this account.
+    pub allow_trace: bool,
+    /// The activation token, as it is; only in JWTs.
+    pub activation: Option<String>,
 }
 
 /// `limits` of an account; `None` for no limit.
@@ -356,6 +462,8 @@ pub struct AccountLimits {
     pub max_subscriptions: Option<u32>,
     /// `max_payload`, bytes.
     pub max_payload: Option<usize>,
+    /// `max_leafnodes`.
+    pub max_leafnodes: Option<u32>,
 }
 
 /// A subject mapping: what is published to `source` goes to one of the destinations instead.

@@ -22,6 +22,9 @@ use trie::Trie;
 /// Names a subscription; the caller keeps what belongs to it.
 pub type SubId = u32;
 
+/// Subjects of answers to other accounts are published once: no need to remember who wants them.
+const SHORT_LIVED: &[u8] = b"_R_.";
+
 /// Generations are kept for this many classes of first tokens.
 const FIRST_TOKEN_CLASSES: usize = 64;
 
@@ -172,7 +175,7 @@ impl Interest {
     /// Everybody who wants `subject`, whose tokens are all taken literally.
     pub fn lookup(&mut self, subject: &[u8]) -> &Matched {
         self.counters.matches += 1;
-        if !self.caching {
+        if !self.caching || subject.starts_with(SHORT_LIVED) {
             self.uncached.clear();
             collect(&self.literals, &mut self.wild, subject, &mut self.uncached);
             return &self.uncached;

@@ -60,10 +60,10 @@ pub(super) fn count_and_page(view: &View<'_>, query: &Query) -> Result<(usize, R
         .filter(|id| {
             let account = node.accounts.get(*id);
             let asked = named.is_empty() || named.contains(&account.name.as_str());
-            asked && (unused || inside[usize::from(id.0)].0 > 0)
+            asked && (unused || inside[id.0 as usize].0 > 0)
         })
         .collect();
-    let stats = wanted.iter().map(|&id| AccountStats::of(node, id, inside[usize::from(id.0)])).collect();
+    let stats = wanted.iter().map(|&id| AccountStats::of(node, id, inside[id.0 as usize])).collect();
     Ok((wanted.len(), view.json(&Accstatz { server_id: view.server_id(), now: view.now(), account_statz: stats })))
 }
 
@@ -72,7 +72,7 @@ pub(super) fn count_and_page(view: &View<'_>, query: &Query) -> Result<(usize, R
 fn tally(node: &Node) -> Vec<(usize, usize)> {
     let mut counts = vec![(0, 0); node.accounts.ids().count()];
     for (_, conn) in &node.conns {
-        let count = &mut counts[usize::from(conn.core.account.unwrap_or(AccountId::GLOBAL).0)];
+        let count = &mut counts[conn.core.account.unwrap_or(AccountId::GLOBAL).0 as usize];
         match conn.peer.kind() {
             Kind::Client => count.0 += 1,
             Kind::Leaf => *count = (count.0 + 1, count.1 + 1),

@@ -16,12 +16,21 @@ pub(super) fn compact(value: &impl Serialize) -> Vec<u8> {
     write(value, CompactFormatter)
 }
 
+/// Appends `value` on one line.
+pub(crate) fn compact_into(value: &impl Serialize, out: &mut Vec<u8>) {
+    write_into(value, CompactFormatter, out);
+}
+
 fn write(value: &impl Serialize, layout: impl Formatter) -> Vec<u8> {
     let mut body = Vec::new();
-    // Our types have string keys and a Vec takes everything: there is nothing that could fail.
-    let written = value.serialize(&mut Serializer::with_formatter(&mut body, Go(layout)));
-    debug_assert!(written.is_ok(), "{written:?}");
+    write_into(value, layout, &mut body);
     body
+}
+
+fn write_into(value: &impl Serialize, layout: impl Formatter, out: &mut Vec<u8>) {
+    // Our types have string keys and a Vec takes everything: there is nothing that could fail.
+    let written = value.serialize(&mut Serializer::with_formatter(out, Go(layout)));
+    debug_assert!(written.is_ok(), "{written:?}");
 }
 
 /// A layout with Go's habits: `<`, `>` and `&` are escaped in strings, whole numbers have no decimals.

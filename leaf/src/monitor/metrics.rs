@@ -67,6 +67,13 @@ fn traffic(text: &mut Text, node: &Node) {
     text.counter("petiole_sent_bytes_total", "Headers and payloads to connections.", tally.out.bytes);
     text.counter("petiole_stalls_total", "Times that a producer waited for slow receivers.", tally.stalls);
     text.counter("petiole_lost_requests_total", "Requests to the server that got no answer.", node.system.lost);
+    let (open, evicted) = node.open_responses();
+    text.gauge("petiole_open_responses", "Requests to other accounts that wait for an answer.", open);
+    text.counter(
+        "petiole_evicted_responses_total",
+        "Requests to other accounts that made room for newer ones.",
+        evicted,
+    );
     text.counter("petiole_dropped_messages_total", "Messages withheld from slow receivers.", tally.dropped);
 }
 

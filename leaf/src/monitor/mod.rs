@@ -13,7 +13,7 @@ mod gatewayz;
 mod healthz;
 mod index;
 mod ipqueuesz;
-mod json;
+pub(crate) mod json;
 mod jsz;
 mod leafz;
 mod metrics;
@@ -37,7 +37,7 @@ pub use endpoint::{Endpoint, RequestCounts};
 pub(crate) use options::Asked;
 
 use query::Query;
-use time::Rfc3339;
+pub(crate) use time::Rfc3339;
 
 /// Rows of a page unless `limit` says otherwise.
 const LIMIT_DEFAULT: usize = 1024;

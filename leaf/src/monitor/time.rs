@@ -7,7 +7,7 @@ use crate::node::{Nanos, SECOND};
 
 /// A wall clock time, nanoseconds since 1970: RFC 3339, UTC, as many decimals as it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Rfc3339(pub(super) i128);
+pub(crate) struct Rfc3339(pub(crate) i128);
 
 impl fmt::Display for Rfc3339 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

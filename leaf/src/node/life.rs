@@ -272,6 +272,7 @@ impl Node {
             delivered: 0,
             max: 0,
             filtered,
+            link: None,
         });
         let (subs, hasher) = (&self.subs, &self.hasher);
         let conn = &mut self.conns[slot as usize];
@@ -279,6 +280,7 @@ impl Node {
         conn.subs.insert_unique(hash(&id), id, hash);
         conn.core.subs = conn.subs.len();
         conn.core.subs_bytes += subscription_bytes(subject, queue, sid);
+        self.cast_shadows(id);
     }
 
     /// The subscription a connection calls `sid`.
@@ -298,18 +300,14 @@ impl Node {
     }
 
     pub(super) fn remove_sub(&mut self, id: SubId) {
-        let Some(sub) = self.subs.remove(id) else { return };
+        let Some(mut sub) = self.subs.remove(id) else { return };
         if self.facts.trace
             && let Some(conn) = self.conns.get(sub.conn as usize)
         {
             trace!("{} - <-> [DELSUB {}]", conn.who(&self.accounts), sub.sid.as_bytes().escape_ascii());
         }
-        let interest = &mut self.accounts.get_mut(sub.account).interest;
-        if let Some(moved) = interest.remove(&sub.subject, sub.queue.as_deref(), sub.place)
-            && let Some(moved) = self.subs.get_mut(moved)
-        {
-            moved.place = sub.place;
-        }
+        self.forget_interest(&sub);
+        self.lift_shadows(sub.link.take());
         let hash = self.hasher.hash_one(sub.sid.as_bytes());
         let Some(conn) = self.conns.get_mut(sub.conn as usize) else { return };
         if let Ok(entry) = conn.subs.find_entry(hash, |have| *have == id) {
@@ -318,6 +316,16 @@ impl Node {
             conn.core.subs_bytes = conn.core.subs_bytes.saturating_sub(bytes);
         }
         conn.core.subs = conn.subs.len();
+    }
+
+    /// A subscription is gone: its account need not know of it any longer.
+    pub(super) fn forget_interest(&mut self, sub: &Sub) {
+        let interest = &mut self.accounts.get_mut(sub.account).interest;
+        if let Some(moved) = interest.remove(&sub.subject, sub.queue.as_deref(), sub.place)
+            && let Some(moved) = self.subs.get_mut(moved)
+        {
+            moved.place = sub.place;
+        }
     }
 
     /// Drops all subscriptions of a connection and forgets who it is.

@@ -6,8 +6,10 @@
 //! [`Node::output`], last [`Node::deadline`]. It opens no socket, reads no clock, and with the same
 //! seed and the same calls does the same.
 
+mod client_info;
 mod conn;
 mod draw;
+mod import;
 mod lame_duck;
 mod life;
 mod operator;
@@ -16,6 +18,8 @@ mod peer;
 mod publish;
 mod reload;
 mod resolver;
+mod responses;
+mod sharing;
 mod subs;
 mod system;
 mod thrift;
@@ -44,6 +48,8 @@ pub(crate) use operator::Waiting;
 pub use outq::{OutQueue, Pool};
 pub use peer::{About, Action, Core, Cx, Kind, Out, Peer, Pulse, Step};
 pub use resolver::{StoreAnswer, StoreOp};
+pub use responses::OPEN_RESPONSES_MAX;
+use responses::Responses;
 use subs::Subs;
 pub use subs::{Sid, Sub};
 use system::{Login, System};
@@ -69,6 +75,8 @@ const SUBSCRIPTION_BYTES: usize = 256;
 const TOKEN_BYTES: usize = 192;
 /// A receiver with more than this waiting holds its producers back a little, bytes.
 const LAG_BYTES_MAX: usize = 256 * 1024;
+/// A scratch buffer larger than this is not kept, bytes.
+const SPARE_BUFFER_BYTES: usize = 64 * 1024;
 /// What must be written within a write deadline, bytes (or all that waits, if less).
 const WRITE_GOAL_BYTES: usize = 64 * 1024;
 
@@ -286,8 +294,12 @@ pub struct Node {
     traced: Vec<SubId>,
     /// How long whoever is publishing must be held back.
     hold: Nanos,
-    /// Scratch for mapped subjects.
-    mapped: Vec<u8>,
+    /// Matches of the message in hand that are the node's own.
+    own_matches: Vec<SubId>,
+    /// Answers from other accounts that are waited for.
+    responses: Responses,
+    /// Scratch buffers, for subjects and bodies that are made on the way; as many as are in use at the same time.
+    spare: Vec<Vec<u8>>,
     lame_duck: Option<lame_duck::LameDuck>,
 }
 
@@ -309,6 +321,7 @@ impl Node {
         let directory = Directory::build(&config)?;
         let accounts = Accounts::new(&config, seed)?;
         let facts = Facts::new(&config, &identity, hasher.clone());
+        let responses = Responses::new(hasher.clone());
         let mut node = Self {
             wall: identity.epoch,
             operators: Operators::new(&config, zones),
@@ -337,9 +350,12 @@ impl Node {
             spent: Vec::new(),
             traced: Vec::new(),
             hold: 0,
-            mapped: Vec::new(),
+            own_matches: Vec::new(),
+            responses,
+            spare: Vec::new(),
             lame_duck: None,
         };
+        node.link_accounts(&[]);
         node.raise_system_account()?;
         node.raise_system();
         Ok(node)
@@ -375,7 +391,8 @@ impl Node {
     pub fn deadline(&self) -> Option<Nanos> {
         let timer = self.timers.peek().map(|Reverse((at, ..))| *at);
         let duck = self.lame_duck.as_ref().map(lame_duck::LameDuck::due);
-        timer.into_iter().chain(duck).chain(self.operators_due()).chain(self.system_due()).min()
+        let others = [self.operators_due(), self.system_due(), self.responses.due()];
+        timer.into_iter().chain(duck).chain(others.into_iter().flatten()).min()
     }
 
     /// The node's time, as of the last call.
@@ -648,6 +665,8 @@ impl Node {
         }
         self.waddle();
         self.expire_accounts();
+        self.expire_activations();
+        self.expire_responses();
         self.sweep_store();
         self.beat();
         self.settle();

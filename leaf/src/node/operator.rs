@@ -9,6 +9,7 @@ use super::conn::Timer;
 use super::resolver::Store;
 use super::{CloseReason, Command, ConnId, Nanos, Node};
 use crate::account::mapping::Mappings;
+use crate::account::sharing::Web;
 use crate::account::{Account, AccountId};
 use crate::auth::directory::{Credential, Identity};
 use crate::auth::jwt::{Token, User};
@@ -30,10 +31,14 @@ pub(crate) struct Operators {
     pub(super) zones: Box<Zones>,
     pub(super) live: BTreeMap<Box<str>, Live>,
     /// Logins that wait for an account, by its key.
-    waiting: BTreeMap<Box<str>, Vec<ConnId>>,
+    pub(super) waiting: BTreeMap<Box<str>, Vec<ConnId>>,
     /// When accounts expire, seconds since 1970.
     expiries: BTreeSet<(i64, Box<str>)>,
     pub(super) store: Option<Store>,
+    /// All imports, to see where they lead.
+    pub(super) web: Web,
+    /// When imports have to be looked at again as an activation expires, seconds since 1970.
+    pub(super) activations: BTreeSet<(i64, Box<str>)>,
 }
 
 /// An account that somebody has logged in to, or that is the system account.
@@ -64,6 +69,8 @@ impl Operators {
             waiting: BTreeMap::new(),
             expiries: BTreeSet::new(),
             store,
+            web: Web::default(),
+            activations: BTreeSet::new(),
         }))
     }
 
@@ -75,12 +82,13 @@ impl Operators {
     pub(super) fn due(&self) -> Option<i128> {
         let account = self.expiries.first().map(|(second, _)| i128::from(*second) * 1_000_000_000);
         let store = self.store.as_ref().and_then(Store::due);
-        account.into_iter().chain(store).min()
+        let activation = self.activations.first().map(|(second, _)| i128::from(*second) * 1_000_000_000);
+        account.into_iter().chain(store).chain(activation).min()
     }
 }
 
 /// Where an account's JWT is to be had.
-enum Source {
+pub(super) enum Source {
     /// Here.
     Text(String),
     /// Elsewhere; it will come.
@@ -140,7 +148,12 @@ impl Node {
 
     /// Nanoseconds since 1970.
     pub(crate) fn wall_now(&self) -> i128 {
-        self.wall + i128::from(self.now)
+        self.wall_at(self.now)
+    }
+
+    /// Nanoseconds since 1970 at a time of the node's clock.
+    pub(super) fn wall_at(&self, at: Nanos) -> i128 {
+        self.wall + i128::from(at)
     }
 
     /// When something about accounts is due, on the node's clock.
@@ -204,7 +217,7 @@ impl Node {
     }
 
     /// Looks for an account's JWT; asks for it where that takes time.
-    fn find_account(&mut self, key: &str) -> Source {
+    pub(super) fn find_account(&mut self, key: &str) -> Source {
         let (Some(operators), Some(operator)) = (&mut self.operators, &self.config.operator) else {
             return Source::None(Refusal::NoAccount);
         };
@@ -367,6 +380,7 @@ impl Node {
             }
             self.judge(&key, &old.standing);
         }
+        self.share(&key);
         Ok(id)
     }
 
@@ -459,11 +473,12 @@ impl Node {
         }
         let none = Some(0);
         self.accounts.get_mut(live.id).limits =
-            AccountLimits { max_connections: none, max_subscriptions: none, max_payload: Some(0) };
+            AccountLimits { max_connections: none, max_subscriptions: none, max_payload: Some(0), max_leafnodes: none };
         for member in self.members(live.id) {
             self.close(member, reason);
         }
         self.settle();
+        self.unshare(key, live.id);
     }
 
     /// After a reload: whom the operators trust, and with `resolver: MEMORY` the accounts, which may have other JWTs

@@ -25,6 +25,18 @@ pub enum Kind {
     Gateway,
 }
 
+impl Kind {
+    /// nats-server's word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Client => "Client",
+            Self::Leaf => "Leafnode",
+            Self::Route => "Router",
+            Self::Gateway => "Gateway",
+        }
+    }
+}
+
 /// One connection's side of a protocol. A peer turns bytes into [`Action`]s, one at a time, and
 /// messages into bytes; it owns the state of its session and nothing else. The node owns the rest,
 /// carries out the actions and keeps the bounds.

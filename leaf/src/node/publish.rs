@@ -3,11 +3,13 @@
 use std::rc::Rc;
 
 use super::conn::{CloseReason, Conn};
+use super::import::Link;
 use super::peer::Out;
-use super::system::{SERVER, System};
+use super::system::System;
 use super::{ConnId, Facts, Nanos, Node, Tally};
 use crate::account::AccountId;
 use crate::account::mapping::Mapped;
+use crate::account::sharing::ServiceImport;
 use crate::interest::SubId;
 use crate::message::Message;
 
@@ -19,11 +21,53 @@ const SHARE_BYTES_MIN: usize = 16 * 1024;
 pub(super) const HOLD_LAGGING: Nanos = 2_000_000;
 pub(super) const HOLD_CRITICAL: Nanos = 10_000_000;
 
+/// How a message came to where it is.
+#[derive(Clone, Copy)]
+pub(super) struct Trail<'a> {
+    /// Who published it; `None` is the node itself.
+    pub(super) from: Option<u32>,
+    /// Imports of services it went through, answers included.
+    pub(super) hops: u8,
+    import: Option<&'a ServiceImport>,
+    before: Option<&'a Self>,
+}
+
+impl<'a> Trail<'a> {
+    pub(super) fn start(from: Option<u32>) -> Self {
+        Self { from, hops: 0, import: None, before: None }
+    }
+
+    /// The message goes on through `import`.
+    pub(super) fn by(&'a self, import: &'a ServiceImport) -> Self {
+        Self { from: self.from, hops: self.hops + 1, import: Some(import), before: Some(self) }
+    }
+
+    /// The message is an answer on its way back.
+    pub(super) fn back(&'a self) -> Self {
+        Self { from: self.from, hops: self.hops + 1, import: None, before: Some(self) }
+    }
+
+    fn steps(&'a self) -> impl Iterator<Item = &'a Self> {
+        std::iter::successors(Some(self), |trail| trail.before)
+    }
+
+    /// Whether it has been there before.
+    pub(super) fn went_by(&self, import: &ServiceImport) -> bool {
+        self.steps().filter_map(|step| step.import).any(|one| std::ptr::eq(one, import))
+    }
+
+    pub(super) fn first_import(&'a self) -> Option<&'a ServiceImport> {
+        self.steps().filter_map(|step| step.import).last()
+    }
+}
+
 /// What the deliveries of one message need besides the message.
 struct Routing<'a> {
     node: Parts<'a>,
     from: Option<u32>,
     echo: bool,
+    /// It came through an imported service: streams that others import do not carry it.
+    imported: bool,
     shared: Option<Rc<[u8]>>,
 }
 
@@ -37,6 +81,8 @@ struct Parts<'a> {
     closing: &'a mut Vec<ConnId>,
     spent: &'a mut Vec<SubId>,
     traced: &'a mut Vec<SubId>,
+    own_matches: &'a mut Vec<SubId>,
+    spare: &'a mut Vec<Vec<u8>>,
     tally: &'a mut Tally,
     hold: &'a mut Nanos,
     system: &'a mut System,
@@ -55,6 +101,8 @@ macro_rules! parts {
             closing: &mut $node.closing,
             spent: &mut $node.spent,
             traced: &mut $node.traced,
+            own_matches: &mut $node.own_matches,
+            spare: &mut $node.spare,
             tally: &mut $node.tally,
             hold: &mut $node.hold,
             system: &mut $node.system,
@@ -67,33 +115,38 @@ impl Node {
     /// Routes `message` from connection `from` to all who want it; says whether anybody got it.
     pub(super) fn publish(&mut self, from: u32, message: &Message<'_>) -> bool {
         let Some(account) = self.conns.get(from as usize).and_then(|conn| conn.core.account) else { return false };
+        self.accounts.get_mut(account).received.count(message.body.len());
+        self.publish_in(&Trail::start(Some(from)), account, message)
+    }
+
+    /// Routes a message that has come to an account: maps its subject, and delivers it.
+    pub(super) fn publish_in(&mut self, trail: &Trail<'_>, account: AccountId, message: &Message<'_>) -> bool {
         if self.accounts.get(account).mappings.is_empty() {
-            return self.route(from, message);
+            return self.route(trail, account, message);
         }
-        let mut subject = std::mem::take(&mut self.mapped);
-        subject.clear();
+        let mut subject = self.spare.pop().unwrap_or_default();
         let draw = self.draw.next();
         let mapped = self.accounts.get(account).mappings.apply(message.subject, draw, &mut subject);
         let delivered = match mapped {
-            Mapped::Unchanged => self.route(from, message),
-            Mapped::Changed => self.route(from, &Message { subject: &subject, ..*message }),
+            Mapped::Unchanged => self.route(trail, account, message),
+            Mapped::Changed => self.route(trail, account, &Message { subject: &subject, ..*message }),
             Mapped::Dropped => false,
         };
-        self.mapped = subject;
+        self.give_back(subject);
         delivered
     }
 
-    fn route(&mut self, from: u32, message: &Message<'_>) -> bool {
-        let conn = &self.conns[from as usize];
-        let (Some(account), echo) = (conn.core.account, conn.peer.echo()) else { return false };
+    fn route(&mut self, trail: &Trail<'_>, account: AccountId, message: &Message<'_>) -> bool {
+        let from = trail.from;
+        let echo = from.is_none_or(|from| self.conns[from as usize].peer.echo());
         let account = self.accounts.get_mut(account);
-        account.received.count(message.body.len());
         let matched = account.interest.lookup(message.subject);
         if matched.is_empty() {
             return false;
         }
         let shared = (message.body.len() >= SHARE_BYTES_MIN && matched.len() > 1).then(|| shared(message.body));
-        let mut routing = Routing { node: parts!(self), from: Some(from), echo, shared };
+        let before = self.own_matches.len();
+        let mut routing = Routing { node: parts!(self), from, echo, imported: trail.hops > 0, shared };
         let mut delivered = 0u64;
         for &id in &matched.plain {
             delivered += u64::from(routing.deliver(id, message));
@@ -111,7 +164,13 @@ impl Node {
         if !self.spent.is_empty() {
             self.drop_spent();
         }
-        delivered > 0
+        let mut anybody = delivered > 0;
+        // Whoever publishes further adds further ones behind, and takes them away again.
+        for at in before..self.own_matches.len() {
+            anybody |= self.pass_on(trail, self.own_matches[at], message);
+        }
+        self.own_matches.truncate(before);
+        anybody
     }
 
     /// Delivers a message of the server itself to all who want it, but not to the server.
@@ -119,21 +178,7 @@ impl Node {
         if message.subject.is_empty() {
             return;
         }
-        let account = self.accounts.get_mut(account);
-        let matched = account.interest.lookup(message.subject);
-        let mut routing = Routing { node: parts!(self), from: None, echo: true, shared: None };
-        let mut delivered = 0u64;
-        for &id in &matched.plain {
-            delivered += u64::from(routing.deliver_to_peer(id, message));
-        }
-        for group in &matched.groups {
-            let start = self.draw.below(group.members.len());
-            let (tail, head) = group.members.split_at(start);
-            delivered += u64::from(head.iter().chain(tail).any(|&id| routing.deliver_to_peer(id, message)));
-        }
-        account.sent.msgs += delivered;
-        account.sent.bytes += delivered * message.body.len() as u64;
-        self.drop_spent();
+        self.route(&Trail::start(None), account, message);
         // Whoever asks and does not read is not held back by the answers.
         self.hold = 0;
     }
@@ -148,7 +193,7 @@ impl Node {
         let Some(&id) = matched.plain.iter().find(mine) else { return };
         let body = [b"NATS/1.0 503\r\nNats-Subject: ", request.subject, b"\r\n\r\n"].concat();
         let message = Message { subject: request.reply, reply: b"", header_len: body.len(), body: &body, framed: b"" };
-        let mut routing = Routing { node: parts!(self), from: None, echo: true, shared: None };
+        let mut routing = Routing { node: parts!(self), from: None, echo: true, imported: false, shared: None };
         routing.deliver(id, &message);
         self.trace_deliveries(&message);
         self.drop_spent();
@@ -183,6 +228,17 @@ impl Routing<'_> {
     /// Gives `message` to one subscription, unless that cannot take it.
     #[inline]
     fn deliver(&mut self, id: SubId, message: &Message<'_>) -> bool {
+        let Some(sub) = self.node.subs.get_mut(id) else { return false };
+        if sub.link.is_some()
+            && let Some(delivered) = self.deliver_elsewhere(id, message)
+        {
+            return delivered;
+        }
+        self.deliver_here(id, message)
+    }
+
+    #[inline]
+    fn deliver_here(&mut self, id: SubId, message: &Message<'_>) -> bool {
         let node = &mut self.node;
         let Some(sub) = node.subs.get_mut(id) else { return false };
         let Some(conn) = node.conns.get_mut(sub.conn as usize) else { return self.ask_server(id, message) };
@@ -219,20 +275,43 @@ impl Routing<'_> {
         true
     }
 
-    /// As [`Self::deliver`], but to somebody else than the server.
-    fn deliver_to_peer(&mut self, id: SubId, message: &Message<'_>) -> bool {
-        let Some(sub) = self.node.subs.get_mut(id) else { return false };
-        sub.conn != SERVER && self.deliver(id, message)
-    }
-
     /// The subscription is the server's own.
     #[cold]
     fn ask_server(&mut self, id: SubId, message: &Message<'_>) -> bool {
+        // It does not talk to itself.
+        let Some(from) = self.from else { return false };
         let node = &mut self.node;
         let Some(sub) = node.subs.get_mut(id) else { return false };
         sub.delivered += 1;
-        let from = self.from.and_then(|slot| node.conns.get(slot as usize)).map(|conn| conn.core.id);
+        let from = node.conns.get(from as usize).map(|conn| conn.core.id);
         node.system.hear(id, sub.account, from, message)
+    }
+}
+
+impl Routing<'_> {
+    /// What becomes of a message for a subscription that is linked to other accounts; `None` if it is one of this.
+    fn deliver_elsewhere(&mut self, id: SubId, message: &Message<'_>) -> Option<bool> {
+        match self.node.subs.get(id)?.link.as_deref()? {
+            Link::Shadows(_) => None,
+            // A message of a service is not one of a stream.
+            Link::Shadow { .. } if self.imported => Some(false),
+            Link::Shadow { of, import } => {
+                let (of, import) = (*of, import.clone());
+                if import.to_local.is_same() {
+                    return Some(self.deliver_here(of, message));
+                }
+                let mut subject = self.node.spare.pop().unwrap_or_default();
+                import.to_local.write(message.subject, &mut subject);
+                let delivered = self.deliver_here(of, &Message { subject: &subject, ..*message });
+                subject.clear();
+                self.node.spare.push(subject);
+                Some(delivered)
+            }
+            Link::Service(_) | Link::Answers => {
+                self.node.own_matches.push(id);
+                Some(false)
+            }
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use tracing::debug;
 
 use super::{CloseReason, ConnId, Cx, Facts, Nanos, Node, Out};
+use crate::account::sharing::Imports;
 use crate::auth::directory::Directory;
 use crate::auth::jwt::{Operator, Token};
 use crate::config::{Config, Resolver};
@@ -21,7 +22,9 @@ impl Node {
             return Err(format!("config reload not supported for {field}"));
         }
         let directory = Directory::build(&config)?;
+        let imports: Vec<Imports> = self.accounts.iter().map(|account| account.imports.clone()).collect();
         self.accounts.configure(&config)?;
+        self.link_accounts(&imports);
         let mut facts = Facts::new(&config, &self.identity, self.hasher.clone());
         facts.info.lame_duck = self.facts.info.lame_duck;
         let changed = facts.info.line() != self.facts.info.line();

@@ -3,6 +3,7 @@
 use heapless::Vec as Inline;
 use slab::Slab;
 
+use super::import::Link;
 use super::thrift::Thrift;
 use crate::account::AccountId;
 use crate::interest::{Place, SubId};
@@ -27,6 +28,8 @@ pub struct Sub {
     pub max: u64,
     /// Deny rules overlap: ask for each message.
     pub filtered: bool,
+    /// What it has to do with other accounts.
+    pub(crate) link: Option<Box<Link>>,
 }
 
 /// A subscription's name on its connection: mostly a small number, so kept in place.

@@ -208,7 +208,7 @@ impl Node {
     /// Makes sure that an account has the server's services.
     pub(super) fn raise_services(&mut self, account: AccountId) {
         let Some(system) = self.system.account else { return };
-        let at = usize::from(account.0);
+        let at = account.0 as usize;
         if self.system.raised.get(at) == Some(&true) {
             return;
         }
@@ -265,6 +265,7 @@ impl Node {
             delivered: 0,
             max: 0,
             filtered: false,
+            link: None,
         });
         self.system.services.insert(id, service);
     }
