@@ -464,7 +464,7 @@ impl Peer for Client {
         let user = self.identity.as_ref().map_or("", |identity| &*identity.name);
         match &self.about {
             None => About { user, ..About::default() },
-            Some(told) => About { name: &told.name, lang: &told.lang, version: &told.version, user },
+            Some(told) => About { name: &told.name, lang: &told.lang, version: &told.version, user, trouble: "" },
         }
     }
 }

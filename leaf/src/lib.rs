@@ -7,6 +7,7 @@ pub mod auth;
 pub mod client;
 pub mod config;
 pub mod interest;
+pub mod link;
 pub mod message;
 pub mod monitor;
 pub mod node;

@@ -66,6 +66,11 @@ impl Mappings {
         Ok(Self { entries })
     }
 
+    /// The subjects that are mapped, maybe with wildcards.
+    pub fn sources(&self) -> impl Iterator<Item = &[u8]> {
+        self.entries.iter().map(|entry| entry.source.as_ref())
+    }
+
     /// Whether there is nothing to apply.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()

@@ -50,6 +50,10 @@ pub struct Account {
     pub connections: u32,
     /// How many of them are links of leaf nodes.
     pub leafs: u32,
+    /// The slots of the connections to leaf nodes and hubs, once they are up.
+    pub(crate) links: Vec<u32>,
+    /// What is announced on each link besides subscriptions: the subject that finds loops.
+    pub(crate) loop_subject: Box<[u8]>,
     /// Connections ever.
     pub total_connections: u64,
     /// Messages and bytes its connections published.
@@ -98,9 +102,21 @@ impl Account {
     }
 
     /// Whether one more connection may log in.
-    pub fn has_room(&self) -> bool {
-        self.limits.max_connections.is_none_or(|max| self.connections < max)
+    pub fn has_room(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::Leaf => true,
+            _ => self.limits.max_connections.is_none_or(|max| self.connections - self.leafs < max),
+        }
     }
+}
+
+/// `$LDS.` and 22 characters that no other server has.
+fn loop_subject(seed: u64, id: AccountId) -> Box<[u8]> {
+    const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let hasher = FixedState::with_seed(seed);
+    let mut subject = b"$LDS.".to_vec();
+    subject.extend((0..22u8).map(|at| ALPHABET[hasher.hash_one((id.0, at)) as usize % ALPHABET.len()]));
+    subject.into()
 }
 
 /// All accounts of a server. They are found by name when the configuration is read, and by id ever after.
@@ -216,6 +232,8 @@ impl Accounts {
             limits: config::AccountLimits::default(),
             connections: 0,
             leafs: 0,
+            links: Vec::new(),
+            loop_subject: loop_subject(self.seed, id),
             total_connections: 0,
             received: Volume::default(),
             sent: Volume::default(),

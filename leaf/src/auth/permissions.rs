@@ -85,6 +85,20 @@ impl Compiled {
         allowed && !self.publish_deny.matches(subject)
     }
 
+    /// Whether the lists let one publish to `subject`; unlike [`Session::may_publish`] it remembers nothing.
+    pub fn publishes(&self, subject: &[u8]) -> bool {
+        self.may_publish(subject)
+    }
+
+    /// Whether something that `pattern` matches may be published.
+    pub fn publishes_some_of(&self, pattern: &[u8]) -> bool {
+        if self.publish_deny.covers(pattern) {
+            return false;
+        }
+        let allow = self.publish_allow.as_ref();
+        allow.is_none_or(|allow| allow.covers(pattern) || subject::has_wildcard(pattern) && allow.overlaps(pattern))
+    }
+
     /// Whether one may subscribe to `subject`, in the queue group `queue` if any.
     ///
     /// * An allow entry must cover the whole subject. As with nats-server `in.*` also lets one subscribe to `in.>`, but

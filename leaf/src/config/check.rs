@@ -3,7 +3,7 @@
 use super::defaults::SYSTEM_ACCOUNT;
 use super::duration::show;
 use super::model::Config;
-use super::operator;
+use super::{leafnodes, operator};
 
 /// From here on nats-server advises against large messages, in bytes.
 const LARGE_PAYLOAD: usize = 8 << 20;
@@ -18,7 +18,8 @@ pub fn check(config: &Config) -> Result<(), String> {
     operator::check(config)?;
     no_auth_user(config)?;
     forwards(config)?;
-    system_account(config)
+    system_account(config)?;
+    leafnodes::check(config)
 }
 
 /// What nats-server logs as a warning at start about a configuration that it does run with.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::links::Leafnodes;
 use super::model::{Account, Auth, Config, HandshakeFirst, Limits, Log, Tls};
 
 /// `port` of the client listener.
@@ -46,6 +47,7 @@ impl Default for Config {
             feature_flags: BTreeMap::new(),
             forwards: Vec::new(),
             system_account: Some(SYSTEM_ACCOUNT.to_owned()),
+            leafnodes: Leafnodes::default(),
             warnings: Vec::new(),
         }
     }

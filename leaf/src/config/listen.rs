@@ -116,13 +116,13 @@ fn metadata(node: &Node) -> Result<std::collections::BTreeMap<String, String>, E
     map.entries().map(|entry| Ok((entry.key.clone(), entry.node.text()?.to_owned()))).collect()
 }
 
-fn port(node: &Node) -> Result<Port, Error> {
+pub(super) fn port(node: &Node) -> Result<Port, Error> {
     let number = node.integer()?;
     Port::new(number).ok_or_else(|| Error::at(&node.at, format!("invalid port {number}")))
 }
 
 /// A port or `host:port`.
-fn address(node: &Node) -> Result<(Option<String>, Port), Error> {
+pub(super) fn address(node: &Node) -> Result<(Option<String>, Port), Error> {
     let wrong = |text: String| Error::at(&node.at, text);
     let text = match &node.value {
         Value::Integer(_) => return Ok((None, port(node)?)),

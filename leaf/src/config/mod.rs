@@ -13,8 +13,10 @@ mod error;
 mod exports;
 mod flags;
 mod forward;
+mod leafnodes;
 mod lex;
 mod limits;
+mod links;
 mod listen;
 mod log;
 mod model;
@@ -33,6 +35,7 @@ use std::path::Path;
 pub use check::{check, remarks};
 pub use error::{At, Error, Errors, Place};
 pub use flags::Flags;
+pub use links::{ClientTls, Compression, LeafListener, Leafnodes, Mode, Remote, RemoteUrl, Timeout, Version};
 pub use model::*;
 pub use read::read;
 

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::links::Leafnodes;
 use crate::auth::jwt::{self, Token};
 use crate::outbox::Terms;
 pub use crate::store::Discard;
@@ -63,6 +64,8 @@ pub struct Config {
     pub forwards: Vec<Forward>,
     /// `system_account`; `$SYS` unless named. `None` with `no_system_account`.
     pub system_account: Option<String>,
+    /// `leafnodes`.
+    pub leafnodes: Leafnodes,
     /// Remarks that do not prevent a start: deprecated spellings, discouraged values. `file:line:col: text`.
     pub warnings: Vec<String>,
 }

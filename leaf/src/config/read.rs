@@ -4,12 +4,12 @@ use std::path::Path;
 
 use super::accounts::{self, Accounts};
 use super::authorization::{self, Authorization};
-use super::error::{Error, Errors, Notes, Place};
+use super::error::{At, Error, Errors, Notes, Place};
 use super::model::Config;
 use super::operator::{self, Operators};
 use super::parse::parse;
 use super::value::{Map, Node};
-use super::{Source, digest, forward, limits, listen, log, refused, tls};
+use super::{Source, digest, forward, leafnodes, limits, listen, log, refused, tls};
 
 /// Whether an option belongs to the group that was asked.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -29,13 +29,15 @@ pub(super) struct Draft {
     pub(super) authorization: Option<Authorization>,
     pub(super) accounts: Accounts,
     pub(super) operators: Operators,
+    /// `leafnodes.authorization` and where it stands; its accounts may come later.
+    pub(super) leaf_login: Option<(At, leafnodes::Login)>,
     pub(super) notes: Notes,
 }
 
 /// Options of one idea: deals with the option `key` (in lower case) if it is one of them.
 type Group = fn(&mut Draft, key: &str, node: &Node) -> Result<Taken, Error>;
 
-const GROUPS: [Group; 9] = [
+const GROUPS: [Group; 10] = [
     listen::set,
     limits::set,
     log::set,
@@ -44,6 +46,7 @@ const GROUPS: [Group; 9] = [
     accounts::set,
     operator::set,
     forward::set,
+    leafnodes::set,
     refused::set,
 ];
 
@@ -90,6 +93,7 @@ fn finish(mut draft: Draft) -> Result<Config, Errors> {
     listen::finish(&mut draft);
     accounts::finish(&mut draft);
     authorization::finish(&mut draft);
+    leafnodes::finish(&mut draft);
     let mut config = draft.config;
     config.warnings = draft.notes.finish()?;
     Ok(config)

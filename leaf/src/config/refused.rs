@@ -41,8 +41,6 @@ fn is_known(key: &str) -> bool {
         key,
         "cluster"
             | "gateway"
-            | "leaf"
-            | "leafnodes"
             | "jetstream"
             | "mqtt"
             | "websocket"

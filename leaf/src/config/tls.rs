@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::defaults::FALLBACK_DELAY;
 use super::duration;
 use super::error::{Error, Notes, quote};
+use super::links::ClientTls;
 use super::model::{HandshakeFirst, Tls};
 use super::read::{Draft, Taken, entries};
 use super::value::{Node, Value};
@@ -45,7 +46,7 @@ struct Files {
     pairs: Vec<(PathBuf, PathBuf)>,
 }
 
-fn block(node: &Node, notes: &mut Notes) -> Result<Tls, Error> {
+pub(super) fn block(node: &Node, notes: &mut Notes) -> Result<Tls, Error> {
     let map = node.map()?;
     let mut tls = Tls::default();
     let mut files = Files::default();
@@ -60,6 +61,27 @@ fn block(node: &Node, notes: &mut Notes) -> Result<Tls, Error> {
     });
     tls.certs = files.together().map_err(|text| Error::at(&node.at, text))?;
     Ok(tls)
+}
+
+/// A block of one who dials: certificates are needed only by hubs that verify.
+pub(super) fn client_block(node: &Node, notes: &mut Notes) -> Result<ClientTls, Error> {
+    let mut files = Files::default();
+    let (mut tls, mut insecure) = (Tls::default(), false);
+    entries(node.map()?, notes, unknown, |key, node, _| {
+        match key {
+            "cert_file" => files.cert = Some(file(key, node)?),
+            "key_file" => files.key = Some(file(key, node)?),
+            "certs" | "certificates" => files.pairs = pairs(node)?,
+            "insecure" => insecure = flag(key, node)?,
+            "cipher_suites" | "curve_preferences" => return Err(Error::unsupported(&node.at, key)),
+            _ => return option(&mut tls, key, node),
+        }
+        Ok(Taken::Yes)
+    });
+    let none = files.cert.is_none() && files.key.is_none() && files.pairs.is_empty();
+    let certs = if none { Vec::new() } else { files.together().map_err(|text| Error::at(&node.at, text))? };
+    let first = tls.handshake_first != HandshakeFirst::No;
+    Ok(ClientTls { cert: certs.into_iter().next(), ca_file: tls.ca_file, insecure, only_1_3: tls.only_1_3, first })
 }
 
 fn option(tls: &mut Tls, key: &str, node: &Node) -> Result<Taken, Error> {

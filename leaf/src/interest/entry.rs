@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::{Group, Matched, Place, SubId};
+use super::{Group, Matched, Place, SubId, Visit};
 
 #[derive(Debug, Default)]
 pub(super) struct Entry {
@@ -34,6 +34,20 @@ impl Entry {
             self.queues.len() - 1
         });
         &mut self.queues[at].1
+    }
+
+    pub(super) fn members(&self, queue: Option<&[u8]>) -> &[SubId] {
+        let Some(name) = queue else { return &self.plain };
+        self.queues.iter().find(|(have, _)| &**have == name).map_or(&[], |(_, members)| members)
+    }
+
+    pub(super) fn each(&self, pattern: &[u8], f: Visit<'_>) {
+        if !self.plain.is_empty() {
+            f(pattern, None, &self.plain);
+        }
+        for (name, members) in &self.queues {
+            f(pattern, Some(name), members);
+        }
     }
 
     /// Swaps the last one into `place` and returns it.

@@ -25,6 +25,9 @@ pub type SubId = u32;
 /// Subjects of answers to other accounts are published once: no need to remember who wants them.
 const SHORT_LIVED: &[u8] = b"_R_.";
 
+/// Called with a pattern, a queue group and their subscriptions.
+pub type Visit<'a> = &'a mut dyn FnMut(&[u8], Option<&[u8]>, &[SubId]);
+
 /// Generations are kept for this many classes of first tokens.
 const FIRST_TOKEN_CLASSES: usize = 64;
 
@@ -170,6 +173,24 @@ impl Interest {
             self.shrink();
         }
         moved
+    }
+
+    /// The subscriptions to exactly this pattern, in this queue group or in none.
+    pub fn members(&self, pattern: &[u8], queue: Option<&[u8]>) -> &[SubId] {
+        let entry = match subject::has_wildcard(pattern) {
+            true => self.wild.find(pattern),
+            false => self.literals.get(pattern),
+        };
+        entry.map_or(&[], |entry| entry.members(queue))
+    }
+
+    /// Calls `f` with each pattern and queue group and its subscriptions, in an order that depends only on how they
+    /// came and went.
+    pub fn each(&self, f: Visit<'_>) {
+        for (pattern, entry) in &self.literals {
+            entry.each(pattern, f);
+        }
+        self.wild.each(f);
     }
 
     /// Everybody who wants `subject`, whose tokens are all taken literally.

@@ -5,7 +5,7 @@ use hashbrown::HashTable;
 use std::hash::BuildHasher;
 
 use super::entry::Entry;
-use super::{Matched, Place, SubId};
+use super::{Matched, Place, SubId, Visit};
 use crate::subject::tokens;
 
 const ROOT: u32 = 0;
@@ -46,6 +46,29 @@ impl Trie {
             };
         }
         &mut self.nodes[at as usize].entry
+    }
+
+    /// The entry of `pattern`, if it is there.
+    pub(super) fn find(&self, pattern: &[u8]) -> Option<&Entry> {
+        let at = tokens(pattern).try_fold(ROOT, |at, token| self.child(at, token))?;
+        Some(&self.nodes[at as usize].entry)
+    }
+
+    /// As [`super::Interest::each`].
+    pub(super) fn each(&self, f: Visit<'_>) {
+        let mut stack = vec![(ROOT, Vec::new())];
+        while let Some((at, path)) = stack.pop() {
+            let node = &self.nodes[at as usize];
+            node.entry.each(&path, f);
+            for &child in &node.children {
+                let mut longer = path.clone();
+                if at != ROOT {
+                    longer.push(b'.');
+                }
+                longer.extend_from_slice(&self.nodes[child as usize].token);
+                stack.push((child, longer));
+            }
+        }
     }
 
     /// As [`super::Interest::remove`]; nodes that lead nowhere any more go with it.

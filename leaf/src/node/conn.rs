@@ -4,8 +4,9 @@ use hashbrown::HashTable;
 use std::rc::Rc;
 
 use super::outq::OutQueue;
-use super::peer::{Core, Peer};
-use super::{Nanos, Waiting, Who};
+use super::pacer::Pacer;
+use super::peer::{Core, Cx, Out, Peer};
+use super::{Facts, Nanos, Pool, Waiting, Who};
 use crate::account::Accounts;
 use crate::auth::directory::Identity;
 use crate::interest::SubId;
@@ -40,6 +41,8 @@ pub struct Stats {
     pub out_msgs: u64,
     /// Headers and payloads to the connection.
     pub out_bytes: u64,
+    /// Messages not sent because it could not follow.
+    pub dropped: u64,
     /// How often reading was paused because its receivers could not follow.
     pub stalls: u64,
 }
@@ -119,6 +122,12 @@ pub(crate) struct Conn {
     pub(crate) peer: Box<dyn Peer>,
     pub(crate) tls: Option<Box<TlsFacts>>,
     pub(crate) out: OutQueue,
+    /// Links have lanes before `out`.
+    pub(crate) pacer: Option<Box<Pacer>>,
+    /// When the socket last took something after it had been full.
+    pub(crate) moved: Nanos,
+    /// The last message that was marked for it, and where in the list of marks that is.
+    pub(crate) marked: (u64, u32),
     /// The beginning of an operation that has not arrived whole.
     pub(crate) carry: Vec<u8>,
     pub(crate) subs: HashTable<SubId>,
@@ -150,6 +159,50 @@ impl Conn {
     /// How the log calls it.
     pub(crate) fn who<'a>(&'a self, accounts: &'a Accounts) -> Who<'a> {
         Who::new(&self.core, self.peer.kind(), self.peer.about(), self.peer.identity(), accounts)
+    }
+
+    /// Bytes that wait to be written.
+    #[inline]
+    pub(crate) fn pending(&self) -> usize {
+        self.out.pending() + self.pacer.as_ref().map_or(0, |pacer| pacer.pending())
+    }
+
+    /// Its peer, and what the peer may touch.
+    pub(crate) fn split<'a>(
+        &'a mut self,
+        pool: &'a mut Pool,
+        facts: &'a Facts,
+        accounts: &'a Accounts,
+        now: Nanos,
+    ) -> (&'a mut dyn Peer, Cx<'a>) {
+        let (queue, urgent) = match &mut self.pacer {
+            None => (&mut self.out, None),
+            Some(pacer) => {
+                let (control, urgent) = pacer.lanes();
+                (control, Some(urgent))
+            }
+        };
+        let out = Out { queue, urgent, pool, now };
+        (&mut *self.peer, Cx { out, facts, accounts, this: &mut self.core })
+    }
+
+    /// Of a link: the socket took `n` bytes, so more may follow.
+    pub(crate) fn paced(&mut self, pool: &mut Pool, now: Nanos, n: usize) {
+        let Some(pacer) = &mut self.pacer else { return };
+        if n > 0 && self.timers.is_set(Timer::Write) {
+            self.moved = now;
+        }
+        pacer.moved(now, n, self.out.is_empty() && pacer.is_empty());
+        if pacer.wants_more(&self.out) {
+            pacer.fill(&mut self.out, pool);
+        }
+    }
+
+    /// Moves what has room into the queue that the shell writes from.
+    pub(crate) fn fill(&mut self, pool: &mut Pool) {
+        if let Some(pacer) = &mut self.pacer {
+            pacer.fill(&mut self.out, pool);
+        }
     }
 }
 
@@ -184,6 +237,17 @@ pub enum CloseReason {
     Revoked,
     SignerChanged,
     MaxSubscriptions,
+    WrongPort,
+    WrongGateway,
+    ClusterNamesIdentical,
+    ClusterNameHasBlank,
+    DuplicateRemote,
+    MinimumVersion,
+    LoopDetected,
+    PermissionsViolation,
+    HandshakeTimeout,
+    RemoteRemoved,
+    RulesChanged,
 }
 
 impl CloseReason {
@@ -214,6 +278,15 @@ impl CloseReason {
             Self::HeadersViolation => "Message Header Violation",
             Self::NoRespondersRequiresHeaders => "No Responders Requires Headers",
             Self::Kicked => "Kicked",
+            Self::WrongPort => "Incorrect Port",
+            Self::WrongGateway => "Wrong Gateway",
+            Self::ClusterNamesIdentical => "Cluster Names Identical",
+            Self::DuplicateRemote => "Duplicate Remote LeafNode Connection",
+            Self::MinimumVersion => "Minimum Version Required",
+            Self::LoopDetected | Self::PermissionsViolation | Self::ClusterNameHasBlank => "Protocol Violation",
+            Self::HandshakeTimeout => "Stale Connection",
+            // nats-server has no words of its own for these.
+            Self::RemoteRemoved | Self::RulesChanged => "Client Closed",
         }
     }
 

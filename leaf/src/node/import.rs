@@ -66,18 +66,21 @@ impl Node {
     /// Adds a subscription that no connection counts among its own.
     fn plant(&mut self, conn: u32, account: AccountId, subject: &[u8], queue: Option<Box<[u8]>>, link: Link) -> SubId {
         let place = self.accounts.get_mut(account).interest.insert(subject, queue.as_deref(), self.subs.next_id());
-        self.subs.insert(Sub {
+        let id = self.subs.insert(Sub {
             conn,
             account,
             place,
             subject: subject.into(),
-            queue,
+            queue: queue.clone(),
             sid: Sid::new(b""),
             delivered: 0,
             max: 0,
             filtered: false,
             link: Some(Box::new(link)),
-        })
+            weight: 0,
+        });
+        self.interest_came(account, subject, queue.as_deref(), id);
+        id
     }
 
     /// Removes what a subscription left in other accounts.

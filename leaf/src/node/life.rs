@@ -68,12 +68,17 @@ impl Node {
             subs_bytes: 0,
             stats: Stats::default(),
             pulse: Pulse::default(),
+            dialled: false,
+            link: None,
         };
         entry.insert(Box::new(Conn {
             core,
             peer,
             tls: None,
             out: OutQueue::default(),
+            pacer: None,
+            moved: 0,
+            marked: (0, 0),
             carry: Vec::new(),
             subs: hashbrown::HashTable::new(),
             timers: Timers::new(),
@@ -101,11 +106,16 @@ impl Node {
             return;
         }
         self.with_peer(id.slot, |peer, cx| peer.greet(cx));
-        if self.conns.len() > self.facts.limits.max_connections as usize {
+        let is_client = self.conns[id.slot()].peer.kind() == Kind::Client;
+        if is_client && self.conns.len() > self.facts.limits.max_connections as usize {
             self.close(id, CloseReason::MaxConnections);
             return self.settle();
         }
-        let login = self.facts.info.auth_required.then_some(now.saturating_add(self.facts.login_within));
+        let login = match is_client {
+            true => self.facts.info.auth_required.then_some(self.facts.login_within),
+            false => Some(self.facts.links.login_within),
+        };
+        let login = login.map(|within| now.saturating_add(within));
         let jitter = self.draw.below(SECOND as usize / 4) as Nanos;
         let first = nanos(self.facts.limits.ping_interval).min(2 * SECOND) + jitter;
         if let Some(conn) = self.find_mut(id) {
@@ -120,8 +130,10 @@ impl Node {
     /// The TLS handshake is done.
     pub fn secured(&mut self, now: Nanos, id: ConnId, tls: TlsFacts) {
         self.now = now;
-        if let Some(conn) = self.find_mut(id) {
-            conn.tls = Some(Box::new(tls));
+        let Some(conn) = self.find_mut(id) else { return };
+        conn.tls = Some(Box::new(tls));
+        if conn.core.dialled {
+            self.with_peer(id.slot, |peer, cx| peer.secured(cx));
         }
     }
 
@@ -153,6 +165,7 @@ impl Node {
         if self.find(id).is_none() {
             return;
         }
+        self.link_down(id);
         let subs: Vec<SubId> = self.conns[id.slot()].subs.iter().copied().collect();
         let count = subs.len();
         for sub in subs {
@@ -166,12 +179,16 @@ impl Node {
         if reason.drops_output() {
             conn.out.clear(&mut self.pool);
         }
+        if let Some(pacer) = &mut conn.pacer {
+            pacer.clear(&mut self.pool);
+        }
         if let Some(words) = words {
             conn.out.extend(&mut self.pool, &words);
         }
         if let Some(account) = conn.core.account {
             self.accounts.get_mut(account).lose(conn.peer.kind());
         }
+        self.remote_lost(&conn, reason);
         self.tell_end(&conn, reason);
         self.remember(&conn, reason, count);
         if conn.holding {
@@ -255,10 +272,18 @@ impl Node {
     }
 
     pub(super) fn subscribe(&mut self, slot: u32, subject: &[u8], queue: Option<&[u8]>, sid: &[u8], filtered: bool) {
-        if self.sub_of(slot, sid).is_some() {
-            // A name in use keeps its first subscription, as in nats-server.
-            return;
+        // A name in use keeps its first subscription, as in nats-server.
+        if self.sub_of(slot, sid).is_none() {
+            self.add_sub(slot, subject, queue, sid, filtered, 0);
         }
+    }
+
+    /// Adds a subscription for those behind a link.
+    pub(super) fn subscribe_for(&mut self, slot: u32, subject: &[u8], queue: Option<&[u8]>, sid: &[u8], weight: u32) {
+        self.add_sub(slot, subject, queue, sid, false, weight);
+    }
+
+    fn add_sub(&mut self, slot: u32, subject: &[u8], queue: Option<&[u8]>, sid: &[u8], filtered: bool, weight: u32) {
         let Some(account) = self.conns[slot as usize].core.account else { return };
         let id = self.subs.next_id();
         let place = self.accounts.get_mut(account).interest.insert(subject, queue, id);
@@ -273,6 +298,7 @@ impl Node {
             max: 0,
             filtered,
             link: None,
+            weight,
         });
         let (subs, hasher) = (&self.subs, &self.hasher);
         let conn = &mut self.conns[slot as usize];
@@ -281,10 +307,11 @@ impl Node {
         conn.core.subs = conn.subs.len();
         conn.core.subs_bytes += subscription_bytes(subject, queue, sid);
         self.cast_shadows(id);
+        self.interest_came(account, subject, queue, id);
     }
 
     /// The subscription a connection calls `sid`.
-    fn sub_of(&self, slot: u32, sid: &[u8]) -> Option<SubId> {
+    pub(super) fn sub_of(&self, slot: u32, sid: &[u8]) -> Option<SubId> {
         let hash = self.hasher.hash_one(sid);
         let named = |id: &SubId| self.subs.get(*id).is_some_and(|sub| sub.sid.as_bytes() == sid);
         self.conns[slot as usize].subs.find(hash, named).copied()
@@ -326,6 +353,7 @@ impl Node {
         {
             moved.place = sub.place;
         }
+        self.interest_went(sub);
     }
 
     /// Drops all subscriptions of a connection and forgets who it is.
@@ -398,10 +426,10 @@ impl Node {
         };
         let by_token = identity.credential.is_some();
         let id = self.conns[slot as usize].core.id;
-        if !self.accounts.get(account).has_room() {
+        let kind = self.conns[slot as usize].peer.kind();
+        if !self.accounts.get(account).has_room(kind) {
             return self.close(id, CloseReason::MaxAccountConnections);
         }
-        let kind = self.conns[slot as usize].peer.kind();
         self.accounts.get_mut(account).gain(kind);
         self.raise_services(account);
         let conn = &mut self.conns[slot as usize];
@@ -410,6 +438,9 @@ impl Node {
         self.with_peer(slot, |peer, cx| peer.logged_in(cx, identity));
         self.conns[slot as usize].offered = Box::default();
         self.tell_login(slot, Login::Granted);
+        if self.conns[slot as usize].core.link.is_some() {
+            self.link_up(slot);
+        }
         if by_token && self.is_over_subscribed(id) {
             self.close(id, CloseReason::MaxSubscriptions);
         }

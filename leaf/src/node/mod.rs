@@ -12,11 +12,14 @@ mod draw;
 mod import;
 mod lame_duck;
 mod life;
+mod links;
 mod operator;
 mod outq;
+mod pacer;
 mod peer;
 mod publish;
 mod reload;
+mod remotes;
 mod resolver;
 mod responses;
 mod sharing;
@@ -36,6 +39,7 @@ use crate::auth::directory::Directory;
 use crate::auth::trust::Zones;
 use crate::config::{self, Config, Secret};
 use crate::interest::SubId;
+use crate::link::{Dial, LinkEvent, Remotes};
 use crate::subject;
 use crate::wire::{Bounds, Info, Missing};
 pub(crate) use conn::Conn;
@@ -46,7 +50,9 @@ pub use life::ClosedConn;
 use operator::Operators;
 pub(crate) use operator::Waiting;
 pub use outq::{OutQueue, Pool};
-pub use peer::{About, Action, Core, Cx, Kind, Out, Peer, Pulse, Step};
+pub use peer::{About, Action, Core, Cx, Kind, LinkFacts, Out, Peer, Pulse, Role, Step};
+use publish::{Marks, Source};
+pub use remotes::Dialled;
 pub use resolver::{StoreAnswer, StoreOp};
 pub use responses::OPEN_RESPONSES_MAX;
 use responses::Responses;
@@ -79,6 +85,8 @@ const LAG_BYTES_MAX: usize = 256 * 1024;
 const SPARE_BUFFER_BYTES: usize = 64 * 1024;
 /// What must be written within a write deadline, bytes (or all that waits, if less).
 const WRITE_GOAL_BYTES: usize = 64 * 1024;
+/// The same for a link, which may be a slow one.
+const LINK_WRITE_GOAL_BYTES: usize = 4 * 1024;
 
 /// Who this server is.
 #[derive(Clone, Debug)]
@@ -91,6 +99,8 @@ pub struct Identity {
     pub host: String,
     /// Where clients connect: what INFO says.
     pub port: u16,
+    /// Where leaf nodes connect, if they do.
+    pub leafnodes: Option<(String, u16)>,
     /// `petiole-leaf` or `petiole-hub`.
     pub program: &'static str,
 }
@@ -120,6 +130,8 @@ pub struct Facts {
     pub login_within: Nanos,
     /// For tables whose keys strangers choose; seeded once for the whole node.
     pub hasher: FixedState,
+    /// What is said on leaf node links.
+    pub links: links::LinkSettings,
 }
 
 impl Facts {
@@ -160,6 +172,7 @@ impl Facts {
             trace: config.log.trace,
             trace_bytes_max: config.log.max_traced_msg_len,
             login_within: nanos(login),
+            links: links::LinkSettings::new(config, identity),
             limits,
             hasher,
         }
@@ -246,6 +259,17 @@ pub enum Command {
     Measure,
     /// Read the configuration again, as after SIGHUP, then call [`Node::reloaded`].
     Reload,
+    /// Connect to a hub, then call [`Node::dialled`].
+    Dial(Box<Dial>),
+    /// Start TLS as the one who dialled, then call [`Node::secured`].
+    StartTls {
+        /// Which connection.
+        conn: ConnId,
+        /// Whose certificate it must be.
+        server_name: String,
+        /// The `tls` block of the remote, if there is one.
+        settings: Option<config::ClientTls>,
+    },
     /// Accept no more connections.
     StopListening,
     /// Everybody has left: end.
@@ -300,6 +324,12 @@ pub struct Node {
     responses: Responses,
     /// Scratch buffers, for subjects and bodies that are made on the way; as many as are in use at the same time.
     spare: Vec<Vec<u8>>,
+    /// Scratch for the links that get a message.
+    marks: Marks,
+    /// The hubs to be linked to.
+    pub(crate) remotes: Remotes,
+    /// Links that came up or went down.
+    link_events: VecDeque<LinkEvent>,
     lame_duck: Option<lame_duck::LameDuck>,
 }
 
@@ -353,11 +383,15 @@ impl Node {
             own_matches: Vec::new(),
             responses,
             spare: Vec::new(),
+            marks: Marks::default(),
+            remotes: Remotes::default(),
+            link_events: VecDeque::new(),
             lame_duck: None,
         };
         node.link_accounts(&[]);
         node.raise_system_account()?;
         node.raise_system();
+        node.set_remotes()?;
         Ok(node)
     }
 
@@ -371,8 +405,9 @@ impl Node {
         into.clear();
         std::mem::swap(&mut self.dirty, into);
         for id in &*into {
-            if let Some(conn) = self.find_mut(*id) {
+            if let Some(conn) = self.conns.get_mut(id.slot()).filter(|conn| conn.core.id == *id) {
                 conn.dirty = false;
+                conn.fill(&mut self.pool);
             }
         }
     }
@@ -391,7 +426,7 @@ impl Node {
     pub fn deadline(&self) -> Option<Nanos> {
         let timer = self.timers.peek().map(|Reverse((at, ..))| *at);
         let duck = self.lame_duck.as_ref().map(lame_duck::LameDuck::due);
-        let others = [self.operators_due(), self.system_due(), self.responses.due()];
+        let others = [self.operators_due(), self.system_due(), self.responses.due(), self.remotes.due()];
         timer.into_iter().chain(duck).chain(others.into_iter().flatten()).min()
     }
 
@@ -433,7 +468,7 @@ impl Node {
     /// Who asks and reads no answers has no more room than who subscribes and reads no messages.
     fn bound_answers(&mut self, id: ConnId) {
         let max = self.facts.limits.max_pending;
-        if self.find(id).is_some_and(|conn| conn.out.pending() > max) {
+        if self.find(id).is_some_and(|conn| conn.pending() > max) {
             self.close(id, CloseReason::SlowConsumerPending);
         }
     }
@@ -501,13 +536,8 @@ impl Node {
             if conn.closing.is_some() || conn.deciding {
                 break;
             }
-            let mut cx = Cx {
-                out: Out { queue: &mut conn.out, pool: &mut self.pool, now: self.now },
-                facts: &self.facts,
-                accounts: &self.accounts,
-                this: &mut conn.core,
-            };
-            match conn.peer.next(&mut cx, &input[at..]) {
+            let (peer, mut cx) = conn.split(&mut self.pool, &self.facts, &self.accounts, self.now);
+            match peer.next(&mut cx, &input[at..]) {
                 Step::Incomplete(missing) => {
                     self.touch(slot);
                     return Ok((at, Some(missing)));
@@ -529,7 +559,7 @@ impl Node {
             Action::None => {}
             Action::Publish(message) => {
                 self.tally.received.count(message.body.len());
-                let delivered = self.publish(slot, &message);
+                let delivered = self.publish(slot, &message, Source::Client);
                 if !delivered && !message.reply.is_empty() && self.conns[slot as usize].peer.wants_no_responders() {
                     self.no_responders(slot, &message);
                 }
@@ -537,13 +567,24 @@ impl Node {
             Action::Subscribe { subject, queue, sid, filtered } => self.subscribe(slot, subject, queue, sid, filtered),
             Action::Unsubscribe { sid, max } => self.unsubscribe(slot, sid, max),
             Action::Login(connect) => self.login(slot, &connect),
+            Action::Forward(message, queues) => {
+                self.tally.received.count(message.body.len());
+                self.publish_from_server(slot, &message, queues);
+            }
+            Action::Interest { subject, queue, weight } => self.remote_interest(slot, subject, queue, weight),
+            Action::LinkUp(urls) => {
+                self.link_up(slot);
+                self.remotes.discovered(self.conns[slot as usize].core.id, urls);
+            }
+            Action::Secure => self.start_tls(slot),
+            Action::Discovered(urls) => self.remotes.discovered(self.conns[slot as usize].core.id, urls),
         }
     }
 
     /// Puts a connection on the list of those with something new to write, if it has.
     fn touch(&mut self, slot: u32) {
         let conn = &mut self.conns[slot as usize];
-        if !conn.dirty && !conn.out.is_empty() {
+        if !conn.dirty && conn.pending() > 0 {
             conn.dirty = true;
             self.dirty.push(conn.core.id);
         }
@@ -552,13 +593,8 @@ impl Node {
     /// Calls `f` with a connection's peer and its context.
     fn with_peer<R>(&mut self, slot: u32, f: impl FnOnce(&mut dyn Peer, &mut Cx<'_>) -> R) -> R {
         let conn = &mut *self.conns[slot as usize];
-        let mut cx = Cx {
-            out: Out { queue: &mut conn.out, pool: &mut self.pool, now: self.now },
-            facts: &self.facts,
-            accounts: &self.accounts,
-            this: &mut conn.core,
-        };
-        let result = f(&mut *conn.peer, &mut cx);
+        let (peer, mut cx) = conn.split(&mut self.pool, &self.facts, &self.accounts, self.now);
+        let result = f(peer, &mut cx);
         self.touch(slot);
         result
     }
@@ -609,14 +645,18 @@ impl Node {
         let lag = self.facts.lag_bytes;
         let Some(conn) = self.conns.get_mut(id.slot()).filter(|conn| conn.core.id == id) else { return };
         conn.out.sent(&mut self.pool, n);
+        if conn.pacer.is_some() {
+            conn.paced(&mut self.pool, now, n);
+        }
         conn.write_goal = conn.write_goal.saturating_sub(n);
         if conn.out.is_empty() {
             conn.timers.stop(Timer::Write);
         } else if conn.write_goal == 0 || !conn.timers.is_set(Timer::Write) {
-            conn.write_goal = conn.out.pending().min(WRITE_GOAL_BYTES);
+            let goal = if conn.pacer.is_some() { LINK_WRITE_GOAL_BYTES } else { WRITE_GOAL_BYTES };
+            conn.write_goal = conn.out.pending().min(goal);
             conn.timers.set(Timer::Write, now + deadline);
         }
-        let caught_up = conn.holding && conn.out.pending() <= lag / 2;
+        let caught_up = conn.holding && conn.pending() <= lag / 2;
         if caught_up {
             conn.holding = false;
         }
@@ -631,6 +671,9 @@ impl Node {
 
     /// Nothing of what waits could be written now.
     pub fn blocked(&mut self, now: Nanos, id: ConnId) {
+        if let Some(pacer) = self.find_mut(id).and_then(|conn| conn.pacer.as_mut()) {
+            pacer.blocked(now);
+        }
         self.sent(now, id, 0);
     }
 
@@ -670,13 +713,16 @@ impl Node {
         self.sweep_store();
         self.beat();
         self.settle();
+        self.dial();
     }
 
     fn expire(&mut self, id: ConnId) {
         let now = self.now;
         let Some(conn) = self.find_mut(id) else { return };
         if conn.timers.expired(Timer::Login, now) {
-            return self.close(id, CloseReason::AuthenticationTimeout);
+            let link = conn.core.dialled;
+            let reason = if link { CloseReason::HandshakeTimeout } else { CloseReason::AuthenticationTimeout };
+            return self.close(id, reason);
         }
         if conn.timers.expired(Timer::Write, now) {
             return self.close(id, CloseReason::SlowConsumerDeadline);
@@ -697,10 +743,17 @@ impl Node {
     /// question too many ends the connection.
     fn ping(&mut self, id: ConnId) {
         let now = self.now;
-        let (interval, max) = (nanos(self.facts.limits.ping_interval), self.facts.limits.ping_max);
+        let Some(conn) = self.find(id) else { return };
+        let (interval, max) = conn.peer.keepalive(&self.facts.limits);
+        let interval = nanos(interval);
         let Some(conn) = self.find_mut(id) else { return };
-        let quiet = now.saturating_sub(conn.last_activity) >= interval;
-        if quiet || conn.core.pulse.rtt == 0 {
+        // Whose bytes move is alive, even if an answer is stuck behind them at the other end.
+        let heard = conn.last_activity.max(conn.moved);
+        let quiet = now.saturating_sub(heard) >= interval;
+        if quiet || conn.core.pulse.rtt == 0 || conn.core.dialled {
+            if !quiet && conn.core.dialled {
+                conn.core.pulse.unanswered = 0;
+            }
             if conn.core.pulse.unanswered >= max {
                 return self.close(id, CloseReason::StaleConnection);
             }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::conn::{CloseReason, ConnId, Stats};
 use super::outq::{OutQueue, Pool};
@@ -9,6 +10,7 @@ use super::subs::Sub;
 use super::{Facts, Nanos, Who};
 use crate::account::{AccountId, Accounts};
 use crate::auth::directory::{Connection, Identity};
+use crate::config::{Limits, Mode};
 use crate::message::Message;
 use crate::wire::{Connect, Missing};
 
@@ -94,6 +96,32 @@ pub trait Peer {
     /// else whether deliveries are filtered.
     fn may_keep(&mut self, cx: &mut Cx<'_>, sub: &Sub) -> Option<bool>;
 
+    /// How often it is asked for a sign of life, and how many questions may stay without an answer.
+    fn keepalive(&self, limits: &Limits) -> (Duration, u32) {
+        (limits.ping_interval, limits.ping_max)
+    }
+
+    /// Writes `message` for the other side, which is a server: for its plain subscriptions and for these queue groups.
+    /// Says whether it was written.
+    fn forward(
+        &mut self,
+        _out: &mut Out<'_>,
+        _message: &Message<'_>,
+        _shared: Option<&Rc<[u8]>>,
+        _queues: &[Rc<[u8]>],
+    ) -> bool {
+        false
+    }
+
+    /// Tells the other side, which is a server, of the interest there is here now; `weight` 0 is none any more.
+    fn announce(&mut self, _cx: &mut Cx<'_>, _subject: &[u8], _queue: Option<&[u8]>, _weight: u32) {}
+
+    /// The server at the other end is reached by a way around, in this account; the connection ends.
+    fn found_loop(&mut self, _account: &str) {}
+
+    /// TLS is in place, on a connection that asked for it with [`Action::Secure`].
+    fn secured(&mut self, _cx: &mut Cx<'_>) {}
+
     /// Asks for a sign of life.
     fn ping(&mut self, cx: &mut Cx<'_>);
 
@@ -127,6 +155,8 @@ impl Cx<'_> {
 pub struct Out<'a> {
     /// The connection's queue.
     pub queue: &'a mut OutQueue,
+    /// What must not wait behind `queue`, if that makes a difference here.
+    pub urgent: Option<&'a mut OutQueue>,
     /// Spare buffers of the node.
     pub pool: &'a mut Pool,
     /// The time.
@@ -137,6 +167,11 @@ impl Out<'_> {
     /// Appends `bytes`.
     pub fn extend(&mut self, bytes: &[u8]) {
         self.queue.extend(self.pool, bytes);
+    }
+
+    /// Appends `bytes`, ahead of everything that is not urgent.
+    pub fn extend_urgent(&mut self, bytes: &[u8]) {
+        self.urgent.as_deref_mut().unwrap_or(self.queue).extend(self.pool, bytes);
     }
 }
 
@@ -161,6 +196,40 @@ pub struct Core {
     pub stats: Stats,
     /// Liveness.
     pub pulse: Pulse,
+    /// This side dialled.
+    pub dialled: bool,
+    /// What is behind it, if it is a link to another server.
+    pub link: Option<Box<LinkFacts>>,
+}
+
+/// What the node knows of a leaf node link.
+#[derive(Clone, Debug)]
+pub struct LinkFacts {
+    /// What this server is on the link.
+    pub role: Role,
+    /// This side dialled.
+    pub solicited: bool,
+    /// The name of the server at the other end.
+    pub name: Box<str>,
+    /// Its version.
+    pub version: Box<str>,
+    /// The cluster at the other end; a server without one stands for itself. Empty if it did not say.
+    pub cluster: Box<str>,
+    /// The account at the other end.
+    pub account: Box<str>,
+    /// It does not hear of other leaf nodes' interest.
+    pub isolated: bool,
+    /// How the link is compressed.
+    pub compression: Mode,
+}
+
+/// What this server is on a leaf node link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The hub: it tells of all interest there is.
+    Hub,
+    /// The leaf node: it tells of its own.
+    Spoke,
 }
 
 /// Pings and their answers.
@@ -210,6 +279,23 @@ pub enum Action<'a> {
     },
     /// Find out who this is.
     Login(Box<Connect>),
+    /// Route a message that comes from a server: only these queue groups are served, separated by blanks.
+    Forward(Message<'a>, &'a [u8]),
+    /// The server at the other end has this much interest; 0 is none any more.
+    Interest {
+        /// Valid.
+        subject: &'a [u8],
+        /// The queue group.
+        queue: Option<&'a [u8]>,
+        /// Its members; 1 without a queue group.
+        weight: u32,
+    },
+    /// The handshake of a link is through, and [`Core::link`] is set. The hub told of these addresses, `host:port`.
+    LinkUp(Vec<String>),
+    /// Start TLS as the dialler, then call [`Peer::secured`].
+    Secure,
+    /// Other addresses of the hub at the other end, `host:port`.
+    Discovered(Vec<String>),
 }
 
 /// What monitoring and the log show of a peer.
@@ -223,4 +309,6 @@ pub struct About<'a> {
     pub version: &'a str,
     /// Who logged in.
     pub user: &'a str,
+    /// What it last complained of.
+    pub trouble: &'a str,
 }

@@ -6,7 +6,7 @@ use super::conn::{CloseReason, Conn};
 use super::import::Link;
 use super::peer::Out;
 use super::system::System;
-use super::{ConnId, Facts, Nanos, Node, Tally};
+use super::{ConnId, Draw, Facts, Nanos, Node, Tally};
 use crate::account::AccountId;
 use crate::account::mapping::Mapped;
 use crate::account::sharing::ServiceImport;
@@ -28,23 +28,24 @@ pub(super) struct Trail<'a> {
     pub(super) from: Option<u32>,
     /// Imports of services it went through, answers included.
     pub(super) hops: u8,
+    source: Source<'a>,
     import: Option<&'a ServiceImport>,
     before: Option<&'a Self>,
 }
 
 impl<'a> Trail<'a> {
     pub(super) fn start(from: Option<u32>) -> Self {
-        Self { from, hops: 0, import: None, before: None }
+        Self { from, hops: 0, source: Source::Client, import: None, before: None }
     }
 
     /// The message goes on through `import`.
     pub(super) fn by(&'a self, import: &'a ServiceImport) -> Self {
-        Self { from: self.from, hops: self.hops + 1, import: Some(import), before: Some(self) }
+        Self { from: self.from, hops: self.hops + 1, source: Source::Client, import: Some(import), before: Some(self) }
     }
 
     /// The message is an answer on its way back.
     pub(super) fn back(&'a self) -> Self {
-        Self { from: self.from, hops: self.hops + 1, import: None, before: Some(self) }
+        Self { from: self.from, hops: self.hops + 1, source: Source::Client, import: None, before: Some(self) }
     }
 
     fn steps(&'a self) -> impl Iterator<Item = &'a Self> {
@@ -58,6 +59,64 @@ impl<'a> Trail<'a> {
 
     pub(super) fn first_import(&'a self) -> Option<&'a ServiceImport> {
         self.steps().filter_map(|step| step.import).last()
+    }
+}
+
+/// Whom a message comes from.
+#[derive(Clone, Copy)]
+pub(super) enum Source<'a> {
+    /// Somebody of this server: all may have it.
+    Client,
+    /// A server: of the queue groups only these may have it, for it has served the others.
+    Server {
+        /// Separated by blanks.
+        queues: &'a [u8],
+    },
+}
+
+impl Source<'_> {
+    fn serves(self, queue: &[u8]) -> bool {
+        match self {
+            Self::Client => true,
+            Self::Server { queues } => queues.split(|&b| b == b' ').any(|name| name == queue),
+        }
+    }
+}
+
+/// The links that get a message: one frame for each, whatever it is that matches there.
+#[derive(Debug, Default)]
+pub(super) struct Marks {
+    /// The messages so far.
+    epoch: u64,
+    list: Vec<Mark>,
+    used: usize,
+}
+
+#[derive(Debug, Default)]
+struct Mark {
+    conn: u32,
+    queues: Vec<Rc<[u8]>>,
+}
+
+impl Marks {
+    fn start(&mut self) {
+        self.epoch += 1;
+        self.used = 0;
+    }
+
+    fn add(&mut self, conn: &mut Conn, queue: Option<&Rc<[u8]>>) {
+        if conn.marked.0 != self.epoch {
+            conn.marked = (self.epoch, self.used as u32);
+            if self.used == self.list.len() {
+                self.list.push(Mark::default());
+            }
+            self.list[self.used].conn = conn.core.id.slot;
+            self.list[self.used].queues.clear();
+            self.used += 1;
+        }
+        if let Some(queue) = queue {
+            self.list[conn.marked.1 as usize].queues.push(queue.clone());
+        }
     }
 }
 
@@ -113,10 +172,10 @@ macro_rules! parts {
 
 impl Node {
     /// Routes `message` from connection `from` to all who want it; says whether anybody got it.
-    pub(super) fn publish(&mut self, from: u32, message: &Message<'_>) -> bool {
+    pub(super) fn publish(&mut self, from: u32, message: &Message<'_>, source: Source<'_>) -> bool {
         let Some(account) = self.conns.get(from as usize).and_then(|conn| conn.core.account) else { return false };
         self.accounts.get_mut(account).received.count(message.body.len());
-        self.publish_in(&Trail::start(Some(from)), account, message)
+        self.publish_in(&Trail { source, ..Trail::start(Some(from)) }, account, message)
     }
 
     /// Routes a message that has come to an account: maps its subject, and delivers it.
@@ -148,13 +207,35 @@ impl Node {
         let before = self.own_matches.len();
         let mut routing = Routing { node: parts!(self), from, echo, imported: trail.hops > 0, shared };
         let mut delivered = 0u64;
+        let shown = match trail.source {
+            Source::Client => *message,
+            Source::Server { .. } => as_clients_see_it(message),
+        };
+        self.marks.start();
         for &id in &matched.plain {
-            delivered += u64::from(routing.deliver(id, message));
+            match routing.link_of(id) {
+                None => delivered += u64::from(routing.deliver(id, &shown)),
+                Some(conn) if routing.may_pass(conn, message.subject, None) => {
+                    self.marks.add(&mut routing.node.conns[conn as usize], None);
+                }
+                Some(_) => {}
+            }
         }
-        for group in &matched.groups {
+        for group in matched.groups.iter().filter(|group| trail.source.serves(&group.name)) {
             let start = self.draw.below(group.members.len());
             let (tail, head) = group.members.split_at(start);
-            delivered += u64::from(head.iter().chain(tail).any(|&id| routing.deliver(id, message)));
+            let mut members = head.iter().chain(tail);
+            // Those of this server come first.
+            if members.any(|&id| routing.link_of(id).is_none() && routing.deliver(id, &shown)) {
+                delivered += 1;
+            } else if let Some(conn) = routing.choose_link(&group.members, message.subject, &group.name, &mut self.draw)
+            {
+                self.marks.add(&mut routing.node.conns[conn as usize], Some(&group.name));
+            }
+        }
+        // Each link gets it once, whatever matches there.
+        for mark in &self.marks.list[..self.marks.used] {
+            delivered += u64::from(routing.forward(mark, message));
         }
         account.sent.msgs += delivered;
         account.sent.bytes += delivered * message.body.len() as u64;
@@ -224,7 +305,96 @@ fn shared(body: &[u8]) -> Rc<[u8]> {
     bytes.into()
 }
 
+/// JetStream sends a message on the subject of its consumer, and names the message's own subject in the reply: after
+/// an `@` behind at least eight dots of `$JS.ACK.…`. Clients see the message's own (nats-server: `processInboundMsg`).
+fn as_clients_see_it<'a>(message: &Message<'a>) -> Message<'a> {
+    const DOTS_MIN: usize = 8;
+    if !message.reply.starts_with(b"$JS.ACK.") {
+        return *message;
+    }
+    let mut dots = 0;
+    for (at, &b) in message.reply.iter().enumerate() {
+        match b {
+            b'.' => dots += 1,
+            b'@' if dots >= DOTS_MIN => {
+                return Message { subject: &message.reply[at + 1..], reply: &message.reply[..at], ..*message };
+            }
+            _ => {}
+        }
+    }
+    *message
+}
+
 impl Routing<'_> {
+    /// The connection of a subscription that stands for others, behind a link.
+    #[inline]
+    fn link_of(&self, id: SubId) -> Option<u32> {
+        self.node.subs.get(id).filter(|sub| sub.weight > 0).map(|sub| sub.conn)
+    }
+
+    /// Whether the message may be sent on the link `to`: not back where it came from, nor to another server of the
+    /// cluster it came from; and the other side may have it.
+    fn may_pass(&mut self, to: u32, subject: &[u8], queue: Option<&[u8]>) -> bool {
+        if self.from == Some(to) {
+            return false;
+        }
+        let origin = self.from.and_then(|from| self.node.conns.get(from as usize)?.core.link.as_ref());
+        let Some(conn) = self.node.conns.get(to as usize) else { return false };
+        let Some(link) = &conn.core.link else { return false };
+        if origin.is_some_and(|origin| !origin.cluster.is_empty() && origin.cluster == link.cluster) {
+            return false;
+        }
+        let Some(conn) = self.node.conns.get_mut(to as usize) else { return false };
+        conn.closing.is_none() && conn.peer.may_deliver(subject, queue)
+    }
+
+    /// One of the links with members of a queue group, by how many there are.
+    fn choose_link(&mut self, members: &[SubId], subject: &[u8], queue: &[u8], draw: &mut Draw) -> Option<u32> {
+        let mut chosen = None;
+        let mut sum = 0;
+        for &id in members {
+            let Some(sub) = self.node.subs.get(id) else { continue };
+            let (conn, weight) = (sub.conn, sub.weight as usize);
+            if weight == 0 || !self.may_pass(conn, subject, Some(queue)) {
+                continue;
+            }
+            sum += weight;
+            if draw.below(sum) < weight {
+                chosen = Some(conn);
+            }
+        }
+        chosen
+    }
+
+    /// Sends `message` on a link.
+    fn forward(&mut self, mark: &Mark, message: &Message<'_>) -> bool {
+        let node = &mut self.node;
+        let Some(conn) = node.conns.get_mut(mark.conn as usize) else { return false };
+        if conn.pending() > node.facts.lag_bytes && !admit_to_link(conn, node.facts, node.tally, node.hold) {
+            return false;
+        }
+        let Conn { peer, out, pacer, core, .. } = &mut **conn;
+        let queue = match pacer {
+            Some(pacer) => pacer.data(out),
+            None => out,
+        };
+        let mut out = Out { queue, urgent: None, pool: node.pool, now: node.now };
+        if !peer.forward(&mut out, message, self.shared.as_ref(), &mark.queues) {
+            return false;
+        }
+        if let Some(pacer) = pacer {
+            pacer.message_written();
+        }
+        core.stats.out_msgs += 1;
+        core.stats.out_bytes += message.body.len() as u64;
+        node.tally.out.count(message.body.len());
+        if !conn.dirty {
+            conn.dirty = true;
+            node.dirty.push(conn.core.id);
+        }
+        true
+    }
+
     /// Gives `message` to one subscription, unless that cannot take it.
     #[inline]
     fn deliver(&mut self, id: SubId, message: &Message<'_>) -> bool {
@@ -260,8 +430,15 @@ impl Routing<'_> {
         if sub.delivered == sub.max {
             node.spent.push(id);
         }
-        let mut out = Out { queue: &mut conn.out, pool: node.pool, now: node.now };
+        let queue = match &mut conn.pacer {
+            Some(pacer) => pacer.data(&mut conn.out),
+            None => &mut conn.out,
+        };
+        let mut out = Out { queue, urgent: None, pool: node.pool, now: node.now };
         conn.peer.deliver(&mut out, message, self.shared.as_ref(), sub);
+        if let Some(pacer) = &mut conn.pacer {
+            pacer.message_written();
+        }
         if node.facts.trace {
             node.traced.push(id);
         }
@@ -341,4 +518,40 @@ fn admit(
     conn.holding = true;
     *hold = (*hold).max(if critical { HOLD_CRITICAL } else { HOLD_LAGGING });
     true
+}
+
+/// A link lags. One that catches up soon holds its producers back; to a slow one, more than it moves in some seconds is
+/// not sent at all: nobody on this server waits for a bad network, and the link does not end because of it.
+#[cold]
+fn admit_to_link(conn: &mut Conn, facts: &Facts, tally: &mut Tally, hold: &mut Nanos) -> bool {
+    let Some(pacer) = &conn.pacer else { return true };
+    let max = pacer.backlog_max(facts.limits.max_pending);
+    if conn.pending() > max {
+        tally.dropped += 1;
+        conn.core.stats.dropped += 1;
+        return false;
+    }
+    if pacer.is_fast() {
+        conn.holding = true;
+        let critical = conn.pending() > max / 4 * 3;
+        *hold = (*hold).max(if critical { HOLD_CRITICAL } else { HOLD_LAGGING });
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_subject_of_a_stored_message_is_shown() {
+        let reply = b"$JS.ACK.ORDERS.D.1.1.1.1795461460873766749.0@orders.1";
+        let message = Message { subject: b"deliver.d", reply, header_len: 0, body: b"", framed: b"" };
+        let shown = as_clients_see_it(&message);
+        assert_eq!((shown.subject, shown.reply), (&b"orders.1"[..], &reply[..44]));
+        for reply in [&b"$JS.ACK.A@b"[..], b"_INBOX.a.b.c.d.e.f.g.h.i@x", b"$JS.ACK.a.b.c.d.e.f.g"] {
+            let message = Message { reply, ..message };
+            assert_eq!(as_clients_see_it(&message), message);
+        }
+    }
 }

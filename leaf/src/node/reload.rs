@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use tracing::debug;
 
-use super::{CloseReason, ConnId, Cx, Facts, Nanos, Node, Out};
+use super::{CloseReason, ConnId, Facts, Nanos, Node};
 use crate::account::sharing::Imports;
 use crate::auth::directory::Directory;
 use crate::auth::jwt::{Operator, Token};
@@ -36,6 +36,7 @@ impl Node {
         self.config_loaded = now;
         self.check_logins();
         self.check_count();
+        self.set_remotes()?;
         if changed {
             self.announce();
         }
@@ -86,13 +87,8 @@ impl Node {
     fn ask_sub(&mut self, slot: u32, id: SubId) -> Option<bool> {
         let sub = self.subs.get(id)?;
         let conn = &mut *self.conns[slot as usize];
-        let mut cx = Cx {
-            out: Out { queue: &mut conn.out, pool: &mut self.pool, now: self.now },
-            facts: &self.facts,
-            accounts: &self.accounts,
-            this: &mut conn.core,
-        };
-        let kept = conn.peer.may_keep(&mut cx, sub);
+        let (peer, mut cx) = conn.split(&mut self.pool, &self.facts, &self.accounts, self.now);
+        let kept = peer.may_keep(&mut cx, sub);
         self.touch(slot);
         kept
     }

@@ -30,6 +30,8 @@ pub struct Sub {
     pub filtered: bool,
     /// What it has to do with other accounts.
     pub(crate) link: Option<Box<Link>>,
+    /// It stands for the subscribers behind a link to another server, so many of them; 0 for one's own.
+    pub weight: u32,
 }
 
 /// A subscription's name on its connection: mostly a small number, so kept in place.

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "this is the part that clippy.toml sends everybody else to")]
 
 mod activation;
+mod dial;
 pub mod disk;
 pub mod files;
 mod host;

@@ -32,6 +32,8 @@ const DRAIN: Duration = Duration::from_millis(100);
 const MONITORING: &str = "monitoring";
 /// Why nothing can be reloaded; nats-server's words.
 const NO_FILE: &str = "can only reload config when a file is provided using -c or --config";
+/// What the listener for leaf nodes is called in the log, by whoever has one.
+const LEAFNODES: &str = "leafnode";
 /// Where everybody is reached.
 const ANY_HOST: &str = "0.0.0.0";
 /// Where only this machine is reached.
@@ -122,6 +124,9 @@ fn load(flags: &Flags) -> Result<Config, String> {
 
 /// The listeners of a configuration, with their TLS.
 fn load_listeners(program: &Program, config: &Config) -> Result<Vec<(&'static Listener, Option<TlsSetup>)>, String> {
+    if config.leafnodes.listener.is_some() && !program.listeners().any(|listener| listener.what == LEAFNODES) {
+        return Err(format!("{} lets no leaf nodes in (\"leafnodes\" has a port): petiole-hub does", program.name));
+    }
     let configured = program.listeners().filter_map(|listener| Some((listener, (listener.at)(config)?)));
     configured.map(|(listener, at)| Ok((listener, load_tls(&at)?))).collect()
 }
@@ -303,7 +308,7 @@ fn server_id(seed: &[u8; 40]) -> String {
 fn identity(program: &'static str, config: &Config, host: &str, address: SocketAddr, server_id: String) -> Identity {
     let (host, port) = advertised(config, host, address.port());
     let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as i128;
-    Identity { server_id, epoch, host, port, program }
+    Identity { server_id, epoch, host, port, leafnodes: None, program }
 }
 
 /// What INFO tells clients to connect to.

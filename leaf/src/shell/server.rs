@@ -21,10 +21,10 @@ use tokio::task::{AbortHandle, spawn_local};
 use tracing::{debug, error, warn};
 
 use super::host::Host;
-use super::resolver;
-use super::tls::{ServerTls, TlsStream};
+use super::tls::{self, ServerTls, TlsStream};
+use super::{dial, resolver};
 use crate::auth::password;
-use crate::config::{HandshakeFirst, Secret};
+use crate::config::{ClientTls, HandshakeFirst, Secret};
 use crate::node::{Arrival, CloseReason, Command, ConnId, Nanos, Node, OutQueue, Peer, StoreOp, TlsFacts};
 
 /// Bytes read at once, by all connections into the same buffer.
@@ -119,6 +119,16 @@ struct Tls {
     stream: TlsStream,
     /// Records that are not written yet.
     cipher: Vec<u8>,
+}
+
+impl Tls {
+    fn facts(&self, first: bool) -> TlsFacts {
+        TlsFacts {
+            version: self.stream.version().unwrap_or_default(),
+            cipher_suite: self.stream.cipher_suite().unwrap_or_default(),
+            first,
+        }
+    }
 }
 
 impl Server {
@@ -224,6 +234,8 @@ impl Server {
                 self.node.borrow_mut().measured(now, &facts);
             }
             Command::Reload => self.reload.notify_one(),
+            Command::Dial(dial) => drop(spawn_local(dial::run(self.clone(), dial))),
+            Command::StartTls { conn, server_name, settings } => self.start_tls(conn, &server_name, settings.as_ref()),
             Command::StopListening => drop(self.closing.send_replace(true)),
             Command::Shutdown => self.shutdown.notify_one(),
         }
@@ -385,9 +397,33 @@ impl Server {
             return warn!("no randomness: connection from {remote} refused");
         }
         self.set_wall_clock();
-        let (read, write) = stream.into_split();
         let arrival = Arrival { remote, nonce };
         let id = self.node.borrow_mut().accept(self.now(), &arrival, peer);
+        let mut reader = self.reader(id, stream, remote);
+        let done = match tls {
+            None => {
+                reader.server.with_node(|node, now| node.greet(now, id));
+                Ok(())
+            }
+            Some(setup) => Box::pin(reader.secure(&setup)).await,
+        };
+        if let Err(reason) = done {
+            return reader.server.with_node(|node, now| node.closed(now, id, reason));
+        }
+        reader.run().await;
+    }
+
+    /// Serves a connection that this side made, once the node has its `id`.
+    pub(super) async fn serve_dialled(self: Rc<Self>, id: ConnId, stream: TcpStream, remote: SocketAddr) {
+        let reader = self.clone().reader(id, stream, remote);
+        // What the node had to say before there was a socket.
+        self.pump(self.now());
+        reader.run().await;
+    }
+
+    /// Puts a socket where the node's commands find it.
+    fn reader(self: Rc<Self>, id: ConnId, stream: TcpStream, remote: SocketAddr) -> Reader {
+        let (read, write) = stream.into_split();
         let socket = Rc::new(Socket {
             id,
             write,
@@ -404,18 +440,24 @@ impl Server {
             }
             sockets[id.slot()] = Some(socket.clone());
         }
-        let mut reader = Reader { server: self, socket, read, remote, early: RefCell::default() };
-        let done = match tls {
-            None => {
-                reader.server.with_node(|node, now| node.greet(now, id));
-                Ok(())
+        Reader { server: self, socket, read, remote, early: RefCell::default() }
+    }
+
+    /// Begins TLS on a connection that this side made.
+    fn start_tls(self: &Rc<Self>, id: ConnId, name: &str, settings: Option<&ClientTls>) {
+        let Some(socket) = self.socket(id) else { return };
+        let now = self.now();
+        match tls::connect(settings, name) {
+            Ok(stream) => {
+                *socket.tls.borrow_mut() = Some(Box::new(Tls { stream, cipher: Vec::new() }));
+                self.flush(id, now);
             }
-            Some(setup) => Box::pin(reader.secure(&setup)).await,
-        };
-        if let Err(reason) = done {
-            return reader.server.with_node(|node, now| node.closed(now, id, reason));
+            Err(why) => {
+                let mut node = self.node.borrow_mut();
+                node.complain(id, &why);
+                node.closed(now, id, CloseReason::TlsHandshake);
+            }
         }
-        reader.run().await;
     }
 }
 
@@ -527,32 +569,53 @@ impl Reader {
         let (server, id) = (&self.server, self.socket.id);
         let now = server.now();
         let mut failed = false;
+        let mut done = None;
         match self.socket.tls.borrow_mut().as_mut() {
             None => server.node.borrow_mut().receive(now, id, bytes),
             Some(tls) => {
                 let mut early = self.early.borrow_mut();
-                let mut plain = |plain: &[u8]| match &mut *early {
+                // The dialler's handshake ends here; what comes with its last bytes waits for the node to know.
+                let mut behind = (tls.stream.is_handshaking() && early.is_none()).then(Vec::new);
+                let mut plain = |plain: &[u8]| match early.as_mut().or(behind.as_mut()) {
                     Some(early) => early.extend_from_slice(plain),
                     None => server.node.borrow_mut().receive(now, id, plain),
                 };
-                failed = match tls.stream.receive(bytes, &mut plain) {
+                let result = tls.stream.receive(bytes, &mut plain);
+                if result.as_ref().is_ok_and(|progress| progress.handshake_done) {
+                    done = behind.map(|behind| (tls.facts(false), behind));
+                }
+                failed = match result {
                     Ok(progress) => progress.peer_closed,
-                    Err(error) if tls.stream.is_handshaking() => {
-                        error!("{} - cid:{} - TLS handshake error: {error}", self.remote, id.cid());
-                        true
-                    }
                     Err(error) => {
-                        debug!("{} - cid:{} - TLS error: {error}", self.remote, id.cid());
+                        self.tls_failed(tls.stream.is_handshaking(), &error);
                         true
                     }
                 };
             }
+        }
+        if let Some((facts, behind)) = done {
+            let mut node = server.node.borrow_mut();
+            node.secured(now, id, facts);
+            node.receive(now, id, &behind);
         }
         if self.socket.tls.borrow().is_some() {
             server.flush(id, now);
         }
         server.pump(now);
         failed
+    }
+
+    /// TLS broke down. Of a connection that this side made the node tells, once.
+    fn tls_failed(&self, handshaking: bool, error: &str) {
+        let (remote, cid) = (self.remote, self.socket.id.cid());
+        let mut node = self.server.node.borrow_mut();
+        if handshaking && node.complain(self.socket.id, &format!("TLS handshake error: {error}")) {
+            return;
+        }
+        match handshaking {
+            true => error!("{remote} - cid:{cid} - TLS handshake error: {error}"),
+            false => debug!("{remote} - cid:{cid} - TLS error: {error}"),
+        }
     }
 
     /// INFO and TLS in the configured order (nats-server: `handshake_first`, `allow_non_tls`).
@@ -594,11 +657,7 @@ impl Reader {
                 return Err(CloseReason::TlsHandshake);
             }
         }
-        let facts = self.socket.tls.borrow().as_ref().map(|tls| TlsFacts {
-            version: tls.stream.version().unwrap_or_default(),
-            cipher_suite: tls.stream.cipher_suite().unwrap_or_default(),
-            first,
-        });
+        let facts = self.socket.tls.borrow().as_ref().map(|tls| tls.facts(first));
         let early = self.early.take().unwrap_or_default();
         self.server.with_node(|node, now| {
             if let Some(facts) = facts {

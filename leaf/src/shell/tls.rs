@@ -3,7 +3,7 @@
 mod settings;
 mod stream;
 
-pub use settings::ServerTls;
+pub use settings::{ServerTls, connect};
 pub use stream::{MAX_BUFFERED_INPUT, MAX_BUFFERED_OUTPUT, Progress, TlsStream};
 
 #[cfg(test)]

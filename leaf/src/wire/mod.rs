@@ -7,4 +7,5 @@ mod parse;
 
 pub use connect::Connect;
 pub use info::Info;
+pub(crate) use parse::{Args, line, number, split};
 pub use parse::{Bounds, Missing, Op, ParseError, Parsed, parse};

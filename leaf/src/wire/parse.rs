@@ -165,7 +165,7 @@ fn verb(input: &[u8]) -> Result<Option<(Verb, usize)>, ParseError> {
 }
 
 /// The arguments from `at` to the end of the line, and where the next line starts.
-fn line<'a>(input: &'a [u8], at: usize, bounds: &Bounds) -> Result<Option<(&'a [u8], usize)>, ParseError> {
+pub(crate) fn line<'a>(input: &'a [u8], at: usize, bounds: &Bounds) -> Result<Option<(&'a [u8], usize)>, ParseError> {
     let rest = &input[at..];
     let window = &rest[..rest.len().min(bounds.control_line_bytes + 2)];
     let Some(end) = window.iter().position(|&b| b == b'\n') else {
@@ -179,12 +179,12 @@ fn line<'a>(input: &'a [u8], at: usize, bounds: &Bounds) -> Result<Option<(&'a [
 }
 
 /// The arguments of a line; more than `N` are not kept, only counted.
-struct Args<'a, const N: usize> {
-    args: [&'a [u8]; N],
-    count: usize,
+pub(crate) struct Args<'a, const N: usize> {
+    pub(crate) args: [&'a [u8]; N],
+    pub(crate) count: usize,
 }
 
-fn split<const N: usize>(line: &[u8]) -> Args<'_, N> {
+pub(crate) fn split<const N: usize>(line: &[u8]) -> Args<'_, N> {
     let mut found = Args { args: [&[][..]; N], count: 0 };
     let mut start = None;
     for (at, &b) in line.iter().enumerate() {
@@ -368,7 +368,7 @@ fn with_line<'a>(
 }
 
 /// Decimal digits and nothing else.
-fn number(text: &[u8]) -> Option<usize> {
+pub(crate) fn number(text: &[u8]) -> Option<usize> {
     if text.is_empty() || text.len() > SIZE_DIGITS_MAX {
         return None;
     }

@@ -133,6 +133,15 @@ impl Server {
         eventually(&format!("it logs {text:?}"), || self.log().contains(text));
     }
 
+    /// Where it lets leaf nodes in, by what it logged.
+    pub(crate) fn leafnode_port(&self) -> u16 {
+        const LINE: &str = "Listening for leafnode connections on ";
+        self.logs(LINE);
+        let log = self.log();
+        let line = log.split(LINE).nth(1).and_then(|rest| rest.split_whitespace().next());
+        line.and_then(|at| at.rsplit(':').next()?.parse().ok()).unwrap()
+    }
+
     /// Its exit code.
     pub(crate) fn wait(&mut self) -> Option<i32> {
         eventually("it ends", || self.child.try_wait().unwrap().is_some());

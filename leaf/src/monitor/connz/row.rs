@@ -120,7 +120,7 @@ impl<'a> Row<'a> {
         match *self {
             Self::Open(conn) => conn.peer.about(),
             Self::Closed(conn) => {
-                About { name: &conn.name, lang: &conn.lang, version: &conn.version, user: &conn.user }
+                About { name: &conn.name, lang: &conn.lang, version: &conn.version, user: &conn.user, trouble: "" }
             }
         }
     }

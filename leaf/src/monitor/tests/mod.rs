@@ -57,6 +57,7 @@ fn of(config: Config) -> Node {
         epoch: EPOCH,
         host: "0.0.0.0".into(),
         port: 4222,
+        leafnodes: None,
         program: "petiole-leaf",
     };
     Node::new(config, identity, 7).unwrap()

@@ -85,7 +85,14 @@ struct Stage {
 
 impl Stage {
     fn new(config: Config) -> Self {
-        let server = Server { server_id: "N".into(), epoch: EPOCH, host: "h".into(), port: 1, program: "petiole-leaf" };
+        let server = Server {
+            server_id: "N".into(),
+            epoch: EPOCH,
+            host: "h".into(),
+            port: 1,
+            leafnodes: None,
+            program: "petiole-leaf",
+        };
         Self { node: Node::new(config, server, 1).unwrap(), now: 0 }
     }
 

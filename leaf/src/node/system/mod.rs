@@ -266,8 +266,10 @@ impl Node {
             max: 0,
             filtered: false,
             link: None,
+            weight: 0,
         });
         self.system.services.insert(id, service);
+        self.interest_came(account, subject.as_bytes(), None, id);
     }
 
     /// Asks the shell for what the answers take, if anything waits.

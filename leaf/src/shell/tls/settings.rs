@@ -4,21 +4,24 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::client::verify_server_name;
-use rustls::crypto::{CryptoProvider, SupportedKxGroup, ring};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ClientConfig, Resumption, UnbufferedClientConnection, verify_server_name};
+use rustls::crypto::{CryptoProvider, SupportedKxGroup, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{
     ClientHello, NoClientAuth, ParsedCertificate, ResolvesServerCert, ServerConfig, UnbufferedServerConnection,
     WebPkiClientVerifier,
 };
 use rustls::sign::CertifiedKey;
-use rustls::{RootCertStore, SupportedCipherSuite, SupportedProtocolVersion, version};
+use rustls::{
+    DigitallySignedStruct, RootCertStore, SignatureScheme, SupportedCipherSuite, SupportedProtocolVersion, version,
+};
 
 use super::TlsStream;
 use super::stream::cipher_suite_name;
-use crate::config::Tls;
+use crate::config::{ClientTls, Tls};
 
 /// TLS as one listener offers it. A copy is cheap; connections keep what they began with when a reload replaces it.
 #[derive(Clone, Debug)]
@@ -56,6 +59,75 @@ impl ServerTls {
     pub fn accept(&self) -> Result<TlsStream, String> {
         let connection = UnbufferedServerConnection::new(self.config.clone());
         connection.map(TlsStream::new).map_err(|error| error.to_string())
+    }
+}
+
+/// TLS as one who dials: a block of a remote, or nothing but the public authorities.
+pub fn connect(tls: Option<&ClientTls>, name: &str) -> Result<TlsStream, String> {
+    let plain = ClientTls::default();
+    let tls = tls.unwrap_or(&plain);
+    let provider = Arc::new(ring::default_provider());
+    let versions = if tls.only_1_3 { ONLY_1_3 } else { FROM_1_2 };
+    let builder = ClientConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions);
+    let builder = builder.map_err(|error| format!("tls: {error}"))?;
+    let builder = if tls.insecure {
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider.clone())))
+    } else {
+        let public = || webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
+        builder.with_root_certificates(tls.ca_file.as_deref().map(authorities).transpose()?.unwrap_or_else(public))
+    };
+    let mut config = match &tls.cert {
+        None => builder.with_no_client_auth(),
+        Some((chain, key)) => {
+            // For its messages: they name the files.
+            certified_key(chain, key, &provider)?;
+            let auth = builder.with_client_auth_cert(read_chain(chain)?, read_key(key)?);
+            auth.map_err(|error| format!("tls: {}: {error}", chain.display()))?
+        }
+    };
+    // A link lasts; nothing is resumed.
+    config.resumption = Resumption::disabled();
+    let name = ServerName::try_from(name.to_owned()).map_err(|_| format!("tls: {name} is no name of a server"))?;
+    let connection = UnbufferedClientConnection::new(Arc::new(config), name);
+    TlsStream::begin(connection.map_err(|error| error.to_string())?)
+}
+
+/// `insecure`: the hub's certificate is not looked at, only that the hub has its key.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
 

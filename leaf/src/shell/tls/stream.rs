@@ -1,11 +1,12 @@
-//! One TLS connection as the server sees it: ciphertext in, plaintext out, and the reverse. No sockets, no clock.
+//! One TLS connection, from either side: ciphertext in, plaintext out, and the reverse. No sockets, no clock.
 
 use std::fmt;
 
+use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::CertificateDer;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus};
-use rustls::{CipherSuite, ProtocolVersion};
+use rustls::{CipherSuite, CommonState, ProtocolVersion};
 
 /// The most ciphertext, in bytes, that is kept because a record or a handshake message is not complete: the largest
 /// handshake message (64 KiB) with room for the framing of its records.
@@ -33,10 +34,25 @@ pub struct Progress {
     pub peer_closed: bool,
 }
 
-/// The server's side of a TLS connection. While idle it holds no buffers.
+/// Which side of a connection it is. Boxed: the machines are large, and most connections of a list may have none.
+enum Machine {
+    Server(Box<UnbufferedServerConnection>),
+    Client(Box<UnbufferedClientConnection>),
+}
+
+/// The same for both machines, whose types differ.
+macro_rules! on_machine {
+    ($side:expr, $machine:ident => $body:expr) => {
+        match &mut $side {
+            Machine::Server($machine) => $body,
+            Machine::Client($machine) => $body,
+        }
+    };
+}
+
+/// One side of a TLS connection. While idle it holds no buffers.
 pub struct TlsStream {
-    /// Boxed: the machine is large, and most connections of a list may have none.
-    connection: Box<UnbufferedServerConnection>,
+    connection: Machine,
     /// The beginning of a record that is not complete.
     input: Vec<u8>,
     /// Ciphertext to write.
@@ -49,8 +65,25 @@ pub struct TlsStream {
 
 impl TlsStream {
     pub(super) fn new(connection: UnbufferedServerConnection) -> Self {
-        let connection = Box::new(connection);
+        Self::of(Machine::Server(Box::new(connection)))
+    }
+
+    /// The side that begins: there is output to take.
+    pub(super) fn begin(connection: UnbufferedClientConnection) -> Result<Self, String> {
+        let mut stream = Self::of(Machine::Client(Box::new(connection)));
+        stream.advance(&mut [], &mut |_| ())?;
+        Ok(stream)
+    }
+
+    fn of(connection: Machine) -> Self {
         Self { connection, input: Vec::new(), output: Vec::new(), peer_closed: false, closed: false, failed: None }
+    }
+
+    fn state(&self) -> &CommonState {
+        match &self.connection {
+            Machine::Server(connection) => connection,
+            Machine::Client(connection) => connection,
+        }
     }
 
     /// Takes bytes from the network, all of them, and hands each plaintext to `plain` in order. Afterwards there may be
@@ -106,21 +139,23 @@ impl TlsStream {
         }
         self.closed = true;
         let output = &mut self.output;
-        let state = self.connection.process_tls_records(&mut self.input).state;
-        if let Ok(ConnectionState::WriteTraffic(mut traffic)) = state {
-            // An exhausted cipher cannot even say goodbye; the connection ends all the same.
-            append(output, CLOSE_NOTIFY, |space| traffic.queue_close_notify(space).map_err(Shortage::from)).ok();
-        }
+        on_machine!(self.connection, machine => {
+            let state = machine.process_tls_records(&mut self.input).state;
+            if let Ok(ConnectionState::WriteTraffic(mut traffic)) = state {
+                // An exhausted cipher cannot even say goodbye; the connection ends all the same.
+                append(output, CLOSE_NOTIFY, |space| traffic.queue_close_notify(space).map_err(Shortage::from)).ok();
+            }
+        });
     }
 
     /// Whether the handshake is still going on.
     pub fn is_handshaking(&self) -> bool {
-        self.connection.is_handshaking()
+        self.state().is_handshaking()
     }
 
     /// The version as /connz shows it, `1.3` or `1.2`, once it is agreed on.
     pub fn version(&self) -> Option<&'static str> {
-        match self.connection.protocol_version()? {
+        match self.state().protocol_version()? {
             ProtocolVersion::TLSv1_3 => Some("1.3"),
             ProtocolVersion::TLSv1_2 => Some("1.2"),
             _ => None,
@@ -129,12 +164,12 @@ impl TlsStream {
 
     /// The cipher suite as /connz shows it, by its standard name, once it is agreed on.
     pub fn cipher_suite(&self) -> Option<&'static str> {
-        cipher_suite_name(self.connection.negotiated_cipher_suite()?.suite())
+        cipher_suite_name(self.state().negotiated_cipher_suite()?.suite())
     }
 
-    /// The client's certificates (DER), its own first. Empty unless the listener verifies.
+    /// The other side's certificates (DER), its own first. Empty unless a listener verifies.
     pub fn peer_certificates(&self) -> &[CertificateDer<'static>] {
-        self.connection.peer_certificates().unwrap_or_default()
+        self.state().peer_certificates().unwrap_or_default()
     }
 
     fn check(&self) -> Result<(), String> {
@@ -161,35 +196,37 @@ impl TlsStream {
     fn advance(&mut self, input: &mut [u8], plain: &mut dyn FnMut(&[u8])) -> Result<usize, String> {
         let mut done = 0;
         loop {
-            let UnbufferedStatus { discard, state } = self.connection.process_tls_records(&mut input[done..]);
-            let waits = match state {
-                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                    while let Some(record) = traffic.next_record() {
-                        plain(record.map_err(|error| error.to_string())?.payload);
+            let (waits, discard) = on_machine!(self.connection, machine => {
+                let UnbufferedStatus { discard, state } = machine.process_tls_records(&mut input[done..]);
+                let waits = match state {
+                    Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                        while let Some(record) = traffic.next_record() {
+                            plain(record.map_err(|error| error.to_string())?.payload);
+                        }
+                        Ok(false)
                     }
-                    false
-                }
-                Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    append(&mut self.output, 0, |space| data.encode(space).map_err(Shortage::from))?;
-                    false
-                }
-                Ok(ConnectionState::TransmitTlsData(data)) => {
-                    data.done();
-                    false
-                }
-                Ok(ConnectionState::PeerClosed) => {
-                    self.peer_closed = true;
-                    false
-                }
-                Ok(ConnectionState::ReadEarlyData(_)) => return Err("early data is not offered".to_owned()),
-                Ok(_) => true,
-                Err(error) => {
-                    self.collect_alert();
-                    return Err(error.to_string());
-                }
-            };
+                    Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                        append(&mut self.output, 0, |space| data.encode(space).map_err(Shortage::from)).map(|()| false)
+                    }
+                    Ok(ConnectionState::TransmitTlsData(data)) => {
+                        data.done();
+                        Ok(false)
+                    }
+                    Ok(ConnectionState::PeerClosed) => {
+                        self.peer_closed = true;
+                        Ok(false)
+                    }
+                    Ok(ConnectionState::ReadEarlyData(_)) => Err("early data is not offered".to_owned()),
+                    Ok(_) => Ok(true),
+                    Err(error) => Err(error.to_string()),
+                };
+                (waits, discard)
+            });
+            if waits.is_err() {
+                self.collect_alert();
+            }
             done += discard;
-            if waits {
+            if waits? {
                 return Ok(done);
             }
         }
@@ -200,27 +237,29 @@ impl TlsStream {
         let space = plain.len() + plain.len().div_ceil(RECORD) * RECORD_OVERHEAD;
         let output = &mut self.output;
         // The incomplete record again: its beginning must stay where the machine remembers it.
-        match self.connection.process_tls_records(&mut self.input).state {
+        on_machine!(self.connection, machine => match machine.process_tls_records(&mut self.input).state {
             Ok(ConnectionState::WriteTraffic(mut traffic)) => {
                 append(output, space, |space| traffic.encrypt(plain, space).map_err(Shortage::from))
             }
             Ok(_) => Err("the TLS connection is closed".to_owned()),
             Err(error) => Err(error.to_string()),
-        }
+        })
     }
 
     /// Collects the alert that tells the peer what was wrong, after the machine reported an error. It must not see any
     /// input again: a second error would be a second alert, and the machine panics rather than send one.
     fn collect_alert(&mut self) {
-        while self.connection.wants_write() {
-            let Ok(ConnectionState::EncodeTlsData(mut data)) = self.connection.process_tls_records(&mut []).state
-            else {
-                return;
-            };
-            if append(&mut self.output, 0, |space| data.encode(space).map_err(Shortage::from)).is_err() {
-                return;
+        let output = &mut self.output;
+        on_machine!(self.connection, machine => {
+            while machine.wants_write() {
+                let Ok(ConnectionState::EncodeTlsData(mut data)) = machine.process_tls_records(&mut []).state else {
+                    return;
+                };
+                if append(output, 0, |space| data.encode(space).map_err(Shortage::from)).is_err() {
+                    return;
+                }
             }
-        }
+        });
     }
 }
 

@@ -1,0 +1,269 @@
+//! Output of a link between servers: what is small and urgent never waits behind data.
+//!
+//! ```text
+//!   urgent   PING PONG        ---.
+//!   control  LS+ LS-          ----+--> the connection's queue (at most `room` bytes) --> socket
+//!   data     LMSG HMSG        ---'
+//! ```
+//! Only what the link moves in [`AHEAD`] waits in the connection's queue, where nothing can overtake it any more. The
+//! rest stays in its lane, and each time the socket has taken something the lanes are asked in this order. Lanes are
+//! cut between frames.
+
+use std::collections::VecDeque;
+
+use super::outq::{OutQueue, Pool};
+use super::{Nanos, SECOND};
+
+/// How much of the link's own time may wait beyond recall, nanoseconds.
+const AHEAD: Nanos = SECOND / 20;
+/// Bytes that may wait beyond recall, whatever the rate.
+const ROOM_BYTES_MIN: usize = 4 * 1024;
+const ROOM_BYTES_MAX: usize = 256 * 1024;
+/// Small frames are moved together, bytes.
+const PARCEL_BYTES: usize = 2 * 1024;
+/// A rate is measured over at least this long.
+const MEASURE: Nanos = SECOND / 10;
+/// A lane holds what the link moves in this time, seconds; what does not fit is dropped.
+const BACKLOG_SECONDS: usize = 5;
+/// A lane holds this much however slow the link is, bytes.
+const BACKLOG_BYTES_MIN: usize = 1024 * 1024;
+/// A link that moves so much catches up soon: producers wait for it, bytes a second.
+const FAST: usize = 8 * 1024 * 1024;
+
+/// One kind of output.
+#[derive(Debug, Default)]
+pub(crate) struct Lane {
+    queue: OutQueue,
+    /// Sizes of what may be moved at once: whole frames.
+    parcels: VecDeque<u32>,
+    /// Bytes that are in parcels.
+    packed: usize,
+}
+
+impl Lane {
+    /// Ends a frame: what was appended since the last one.
+    fn cut(&mut self) {
+        let added = self.queue.pending() - self.packed;
+        if added == 0 {
+            return;
+        }
+        self.packed += added;
+        match self.parcels.back_mut() {
+            Some(last) if (*last as usize) < PARCEL_BYTES => *last += added as u32,
+            _ => self.parcels.push_back(added as u32),
+        }
+    }
+
+    /// Moves parcels as long as less than `room` waits in `to`.
+    fn pour(&mut self, to: &mut OutQueue, pool: &mut Pool, room: usize) {
+        self.cut();
+        while to.pending() < room {
+            let Some(size) = self.parcels.pop_front() else { break };
+            let mut left = size as usize;
+            self.packed -= left;
+            while left > 0 {
+                let piece = self.queue.front();
+                let n = piece.len().min(left);
+                to.extend(pool, &piece[..n]);
+                self.queue.sent(pool, n);
+                left -= n;
+            }
+        }
+        if self.parcels.is_empty() {
+            // An idle connection holds no buffers.
+            self.parcels = VecDeque::new();
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    fn clear(&mut self, pool: &mut Pool) {
+        self.queue.clear(pool);
+        *self = Self::default();
+    }
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(crate) struct Pacer {
+    urgent: Lane,
+    control: Lane,
+    data: Lane,
+    room: usize,
+    /// Bytes a second, as measured when the socket was full; 0 is not known: nothing ever waited.
+    rate: usize,
+    /// Since when, and how much has gone since.
+    measuring: Option<(Nanos, usize)>,
+}
+
+impl Default for Pacer {
+    fn default() -> Self {
+        Self {
+            urgent: Lane::default(),
+            control: Lane::default(),
+            data: Lane::default(),
+            room: ROOM_BYTES_MAX,
+            rate: 0,
+            measuring: None,
+        }
+    }
+}
+
+impl Pacer {
+    /// Bytes that wait in all lanes.
+    pub(crate) fn pending(&self) -> usize {
+        self.urgent.queue.pending() + self.control.queue.pending() + self.data.queue.pending()
+    }
+
+    /// Where a message goes: into `out` itself if nothing would be overtaken by it.
+    #[inline]
+    pub(crate) fn data<'a>(&'a mut self, out: &'a mut OutQueue) -> &'a mut OutQueue {
+        if self.pending() == 0 && out.pending() < self.room { out } else { &mut self.data.queue }
+    }
+
+    /// A message is written.
+    #[inline]
+    pub(crate) fn message_written(&mut self) {
+        self.data.cut();
+    }
+
+    /// Where control frames go, and those that are urgent.
+    pub(crate) fn lanes(&mut self) -> (&mut OutQueue, &mut OutQueue) {
+        self.control.cut();
+        (&mut self.control.queue, &mut self.urgent.queue)
+    }
+
+    /// Moves what has room into `out`.
+    pub(crate) fn fill(&mut self, out: &mut OutQueue, pool: &mut Pool) {
+        if self.pending() == 0 {
+            return;
+        }
+        self.urgent.pour(out, pool, usize::MAX);
+        self.control.pour(out, pool, self.room);
+        self.data.pour(out, pool, self.room);
+    }
+
+    /// Bytes that may still be written before they would wait in a lane.
+    pub(crate) fn room_left(&self, out: &OutQueue) -> usize {
+        if self.pending() > 0 { 0 } else { self.room.saturating_sub(out.pending()) }
+    }
+
+    /// Whether more than half of the room is free.
+    pub(crate) fn wants_more(&self, out: &OutQueue) -> bool {
+        out.pending() <= self.room / 2
+    }
+
+    /// The socket is full.
+    pub(crate) fn blocked(&mut self, now: Nanos) {
+        if self.measuring.is_none() {
+            self.measuring = Some((now, 0));
+        }
+    }
+
+    /// The socket took `n` bytes; `drained` when nothing is left to write at all.
+    pub(crate) fn moved(&mut self, now: Nanos, n: usize, drained: bool) {
+        let Some((since, bytes)) = &mut self.measuring else { return };
+        *bytes += n;
+        let (took, bytes) = (now.saturating_sub(*since), *bytes);
+        if took >= MEASURE {
+            let rate = (bytes as u128 * u128::from(SECOND) / u128::from(took)) as usize;
+            self.rate = if self.rate == 0 { rate } else { (self.rate + rate) / 2 };
+            let ahead = (self.rate as u128 * u128::from(AHEAD) / u128::from(SECOND)) as usize;
+            self.room = ahead.clamp(ROOM_BYTES_MIN, ROOM_BYTES_MAX);
+            self.measuring = Some((now, 0));
+        }
+        if drained {
+            // What an idle link moves says nothing about what it could.
+            self.measuring = None;
+        }
+    }
+
+    /// Bytes that may wait for this link: what it moves in a few seconds. More is dropped, never held for longer.
+    pub(crate) fn backlog_max(&self, max_pending: usize) -> usize {
+        if self.rate == 0 || self.is_fast() {
+            return max_pending;
+        }
+        (self.rate * BACKLOG_SECONDS).max(BACKLOG_BYTES_MIN).min(max_pending)
+    }
+
+    /// Whether producers may be held back for it: one that catches up soon.
+    pub(crate) fn is_fast(&self) -> bool {
+        self.rate == 0 || self.rate >= FAST
+    }
+
+    /// Forgets what waits.
+    pub(crate) fn clear(&mut self, pool: &mut Pool) {
+        for lane in [&mut self.urgent, &mut self.control, &mut self.data] {
+            lane.clear(pool);
+        }
+    }
+
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.urgent.is_empty() && self.control.is_empty() && self.data.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(out: &OutQueue) -> Vec<u8> {
+        out.pieces().flatten().copied().collect()
+    }
+
+    /// A socket that takes nothing, data for it, then a PING and interest: they are next, between two frames.
+    #[test]
+    fn what_is_urgent_overtakes_data_between_frames() {
+        let (mut pool, mut out, mut pacer) = (Pool::default(), OutQueue::default(), Pacer::default());
+        pacer.room = 10;
+        for i in 0..6u8 {
+            let frame = vec![b'0' + i; PARCEL_BYTES];
+            pacer.data(&mut out).extend(&mut pool, &frame);
+            pacer.message_written();
+        }
+        pacer.fill(&mut out, &mut pool);
+        let (control, urgent) = pacer.lanes();
+        control.extend(&mut pool, b"LS+");
+        urgent.extend(&mut pool, b"PING");
+        // The first frame went straight into the queue.
+        assert_eq!(written(&out), vec![b'0'; PARCEL_BYTES]);
+        out.sent(&mut pool, PARCEL_BYTES - 4);
+        pacer.fill(&mut out, &mut pool);
+        assert_eq!(written(&out), b"0000PINGLS+");
+        out.sent(&mut pool, 11);
+        pacer.fill(&mut out, &mut pool);
+        assert_eq!(written(&out), vec![b'1'; PARCEL_BYTES]);
+        let mut rest = Vec::new();
+        while !pacer.is_empty() || !out.is_empty() {
+            rest.extend(written(&out));
+            out.sent(&mut pool, out.pending());
+            pacer.fill(&mut out, &mut pool);
+        }
+        let wanted: Vec<u8> = (1..6u8).flat_map(|i| vec![b'0' + i; PARCEL_BYTES]).collect();
+        assert!(rest == wanted);
+        assert!(pacer.data.parcels.capacity() == 0);
+    }
+
+    /// 50 kbit/s: little waits beyond recall, and no more than some seconds in the lane.
+    #[test]
+    fn a_slow_link_has_little_room() {
+        let (mut pacer, mut now) = (Pacer::default(), 0);
+        pacer.blocked(now);
+        for _ in 0..50 {
+            now += MEASURE;
+            pacer.moved(now, 625, false);
+        }
+        assert_eq!(pacer.room, ROOM_BYTES_MIN);
+        assert_eq!(pacer.backlog_max(64 << 20), BACKLOG_BYTES_MIN);
+        assert!(!pacer.is_fast());
+        for _ in 0..50 {
+            now += MEASURE;
+            pacer.moved(now, 100 << 20, false);
+        }
+        assert_eq!(pacer.room, ROOM_BYTES_MAX);
+        assert_eq!(pacer.backlog_max(64 << 20), 64 << 20);
+    }
+}
