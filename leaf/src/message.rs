@@ -18,6 +18,11 @@ pub struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
+    /// A message without headers that asks for no answer.
+    pub fn plain(subject: &'a [u8], payload: &'a [u8]) -> Self {
+        Self { subject, reply: b"", header_len: 0, body: payload, framed: b"" }
+    }
+
     /// The header block, empty if there is none.
     pub fn headers(&self) -> &'a [u8] {
         &self.body[..self.header_len]

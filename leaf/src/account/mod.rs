@@ -52,6 +52,8 @@ pub struct Account {
     pub leafs: u32,
     /// The slots of the connections to leaf nodes and hubs, once they are up.
     pub(crate) links: Vec<u32>,
+    /// Which subjects go into which log of store-and-forward.
+    pub(crate) captures: crate::node::Captures,
     /// What is announced on each link besides subscriptions: the subject that finds loops.
     pub(crate) loop_subject: Box<[u8]>,
     /// Connections ever.
@@ -233,6 +235,7 @@ impl Accounts {
             connections: 0,
             leafs: 0,
             links: Vec::new(),
+            captures: Vec::new(),
             loop_subject: loop_subject(self.seed, id),
             total_connections: 0,
             received: Volume::default(),

@@ -14,7 +14,7 @@ const TLS_TIMEOUT: Duration = Duration::from_secs(2);
 /// `handshake_first: auto`.
 pub(super) const FALLBACK_DELAY: Duration = Duration::from_millis(50);
 /// The account of those who belong nowhere else.
-pub(super) const GLOBAL_ACCOUNT: &str = "$G";
+pub(crate) const GLOBAL_ACCOUNT: &str = "$G";
 /// The account for events of the server itself.
 pub(super) const SYSTEM_ACCOUNT: &str = "$SYS";
 

@@ -26,8 +26,7 @@ pub(super) fn set(draft: &mut Draft, key: &str, node: &Node) -> Result<Taken, Er
             draft.notes.take(added);
         }
     }
-    // Until a node has outboxes.
-    Err(Error::unsupported(&node.at, key))
+    Ok(Taken::Yes)
 }
 
 fn add(all: &mut Vec<Forward>, one: Forward, node: &Node) -> Result<(), Error> {

@@ -33,6 +33,7 @@ use std::io;
 use std::path::Path;
 
 pub use check::{check, remarks};
+pub(crate) use defaults::GLOBAL_ACCOUNT;
 pub use error::{At, Error, Errors, Place};
 pub use flags::Flags;
 pub use links::{ClientTls, Compression, LeafListener, Leafnodes, Mode, Remote, RemoteUrl, Timeout, Version};

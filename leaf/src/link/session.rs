@@ -259,7 +259,8 @@ impl<H: Handshake> Peer for Link<H> {
                 if std::mem::take(&mut pulse.unanswered) > 0 {
                     pulse.rtt = cx.out.now.saturating_sub(pulse.pinged_at).max(1);
                 }
-                Step::Done(used, Action::None)
+                pulse.pongs += 1;
+                Step::Done(used, Action::Pong)
             }
             Op::Ok => Step::Done(used, Action::None),
             Op::Err(text) => match self.session.hear_error(text) {
@@ -366,7 +367,12 @@ impl<H: Handshake> Peer for Link<H> {
     fn ping(&mut self, cx: &mut Cx<'_>) {
         if self.session.up {
             cx.out.extend_urgent(encode::PING);
+            cx.this.pulse.pings += 1;
         }
+    }
+
+    fn fence(&mut self, out: &mut Out<'_>) {
+        out.extend(encode::PING);
     }
 
     fn farewell(&self, reason: CloseReason) -> Option<Vec<u8>> {

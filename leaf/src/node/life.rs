@@ -156,6 +156,8 @@ impl Node {
     /// Lets go of what ended during the last call.
     pub(super) fn settle(&mut self) {
         self.wake_system();
+        self.follow_links();
+        self.drive_forwards();
         while let Some(id) = self.closing.pop() {
             self.bury(id);
         }

@@ -200,7 +200,10 @@ impl Node {
             }
             None if weight == 0 => {}
             None if full => self.close(id, CloseReason::MaxSubscriptions),
-            None => self.subscribe_for(slot, pattern, queue, &name, weight),
+            None => {
+                self.subscribe_for(slot, pattern, queue, &name, weight);
+                self.hub_interest_changed(account);
+            }
         }
     }
 

@@ -9,6 +9,7 @@
 mod client_info;
 mod conn;
 mod draw;
+mod forward;
 mod import;
 mod lame_duck;
 mod life;
@@ -40,12 +41,15 @@ use crate::auth::trust::Zones;
 use crate::config::{self, Config, Secret};
 use crate::interest::SubId;
 use crate::link::{Dial, LinkEvent, Remotes};
+use crate::store::Order;
 use crate::subject;
 use crate::wire::{Bounds, Info, Missing};
 pub(crate) use conn::Conn;
 use conn::Timer;
 pub use conn::{CloseReason, ConnId, Stats, TlsFacts};
 use draw::Draw;
+pub(crate) use forward::Captures;
+use forward::Forwards;
 pub use life::ClosedConn;
 use operator::Operators;
 pub(crate) use operator::Waiting;
@@ -270,6 +274,8 @@ pub enum Command {
         /// The `tls` block of the remote, if there is one.
         settings: Option<config::ClientTls>,
     },
+    /// Do something with a log's directory, then call [`Node::disk_answered`].
+    Disk(Order),
     /// Accept no more connections.
     StopListening,
     /// Everybody has left: end.
@@ -298,6 +304,7 @@ pub struct Node {
     pub(crate) closed: VecDeque<ClosedConn>,
     pub(crate) config_loaded: Nanos,
     pub(crate) system: System,
+    pub(crate) forwards: Forwards,
     /// The wall clock at the node's time 0, nanoseconds since 1970, as it is set now.
     wall: i128,
     operators: Option<Box<Operators>>,
@@ -352,6 +359,7 @@ impl Node {
         let accounts = Accounts::new(&config, seed)?;
         let facts = Facts::new(&config, &identity, hasher.clone());
         let responses = Responses::new(hasher.clone());
+        let forwards = Forwards::new(&config, &identity.server_id, seed);
         let mut node = Self {
             wall: identity.epoch,
             operators: Operators::new(&config, zones),
@@ -366,6 +374,7 @@ impl Node {
             closed: VecDeque::new(),
             config_loaded: 0,
             system: System::new(hasher.clone()),
+            forwards,
             hasher,
             pool: Pool::default(),
             thrift: Thrift::default(),
@@ -426,7 +435,8 @@ impl Node {
     pub fn deadline(&self) -> Option<Nanos> {
         let timer = self.timers.peek().map(|Reverse((at, ..))| *at);
         let duck = self.lame_duck.as_ref().map(lame_duck::LameDuck::due);
-        let others = [self.operators_due(), self.system_due(), self.responses.due(), self.remotes.due()];
+        let others =
+            [self.operators_due(), self.system_due(), self.responses.due(), self.forwards_due(), self.remotes.due()];
         timer.into_iter().chain(duck).chain(others.into_iter().flatten()).min()
     }
 
@@ -557,6 +567,10 @@ impl Node {
     fn act(&mut self, slot: u32, action: Action<'_>) {
         match action {
             Action::None => {}
+            Action::Pong => {
+                let core = &self.conns[slot as usize].core;
+                self.fences_back(core.id, core.pulse.pongs);
+            }
             Action::Publish(message) => {
                 self.tally.received.count(message.body.len());
                 let delivered = self.publish(slot, &message, Source::Client);
@@ -667,6 +681,9 @@ impl Node {
         if caught_up {
             self.let_go();
         }
+        if self.room_on(id) > 0 {
+            self.link_has_room();
+        }
     }
 
     /// Nothing of what waits could be written now.
@@ -712,6 +729,7 @@ impl Node {
         self.expire_responses();
         self.sweep_store();
         self.beat();
+        self.tick_forwards();
         self.settle();
         self.dial();
     }

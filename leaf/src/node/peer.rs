@@ -125,6 +125,9 @@ pub trait Peer {
     /// Asks for a sign of life.
     fn ping(&mut self, cx: &mut Cx<'_>);
 
+    /// Asks for an answer to everything that was written before.
+    fn fence(&mut self, _out: &mut Out<'_>) {}
+
     /// The last words, derived from the reason and nothing else.
     fn farewell(&self, reason: CloseReason) -> Option<Vec<u8>>;
 
@@ -241,6 +244,10 @@ pub struct Pulse {
     pub pinged_at: Nanos,
     /// Round-trip time; 0 is not known yet.
     pub rtt: Nanos,
+    /// Pings sent on a link, fences included, and their answers. They come in the same order.
+    pub pings: u64,
+    /// See [`Self::pings`].
+    pub pongs: u64,
 }
 
 /// What became of the front of the input.
@@ -277,6 +284,8 @@ pub enum Action<'a> {
         /// 0 is at once.
         max: u64,
     },
+    /// A sign of life came back, as the other side's answer to everything before the question.
+    Pong,
     /// Find out who this is.
     Login(Box<Connect>),
     /// Route a message that comes from a server: only these queue groups are served, separated by blanks.

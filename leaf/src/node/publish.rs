@@ -3,15 +3,17 @@
 use std::rc::Rc;
 
 use super::conn::{CloseReason, Conn};
+use super::forward::Forwards;
 use super::import::Link;
 use super::peer::Out;
 use super::system::System;
-use super::{ConnId, Draw, Facts, Nanos, Node, Tally};
+use super::{ConnId, Draw, Facts, Nanos, Node, Role, Tally};
 use crate::account::AccountId;
 use crate::account::mapping::Mapped;
 use crate::account::sharing::ServiceImport;
 use crate::interest::SubId;
 use crate::message::Message;
+use crate::store::Time;
 
 /// Bodies from this size on are shared between receivers instead of copied, bytes.
 const SHARE_BYTES_MIN: usize = 16 * 1024;
@@ -127,6 +129,8 @@ struct Routing<'a> {
     echo: bool,
     /// It came through an imported service: streams that others import do not carry it.
     imported: bool,
+    /// It goes to the hub by another way.
+    captured: bool,
     shared: Option<Rc<[u8]>>,
 }
 
@@ -145,7 +149,9 @@ struct Parts<'a> {
     tally: &'a mut Tally,
     hold: &'a mut Nanos,
     system: &'a mut System,
+    forwards: &'a mut Forwards,
     now: Nanos,
+    wall: Time,
 }
 
 /// Borrows the parts of a node one by one, so that its accounts stay free for the matches.
@@ -165,7 +171,9 @@ macro_rules! parts {
             tally: &mut $node.tally,
             hold: &mut $node.hold,
             system: &mut $node.system,
+            forwards: &mut $node.forwards,
             now: $node.now,
+            wall: (i128::from($node.now) + $node.wall) as Time,
         }
     };
 }
@@ -198,14 +206,16 @@ impl Node {
     fn route(&mut self, trail: &Trail<'_>, account: AccountId, message: &Message<'_>) -> bool {
         let from = trail.from;
         let echo = from.is_none_or(|from| self.conns[from as usize].peer.echo());
+        // What is captured goes to the hub from its log and on no other way: a shortcut would break the order.
+        let captured = from.is_some_and(|from| self.capture(from, account, message));
         let account = self.accounts.get_mut(account);
         let matched = account.interest.lookup(message.subject);
         if matched.is_empty() {
-            return false;
+            return captured;
         }
         let shared = (message.body.len() >= SHARE_BYTES_MIN && matched.len() > 1).then(|| shared(message.body));
         let before = self.own_matches.len();
-        let mut routing = Routing { node: parts!(self), from, echo, imported: trail.hops > 0, shared };
+        let mut routing = Routing { node: parts!(self), from, echo, imported: trail.hops > 0, captured, shared };
         let mut delivered = 0u64;
         let shown = match trail.source {
             Source::Client => *message,
@@ -245,7 +255,7 @@ impl Node {
         if !self.spent.is_empty() {
             self.drop_spent();
         }
-        let mut anybody = delivered > 0;
+        let mut anybody = captured || delivered > 0;
         // Whoever publishes further adds further ones behind, and takes them away again.
         for at in before..self.own_matches.len() {
             anybody |= self.pass_on(trail, self.own_matches[at], message);
@@ -274,7 +284,8 @@ impl Node {
         let Some(&id) = matched.plain.iter().find(mine) else { return };
         let body = [b"NATS/1.0 503\r\nNats-Subject: ", request.subject, b"\r\n\r\n"].concat();
         let message = Message { subject: request.reply, reply: b"", header_len: body.len(), body: &body, framed: b"" };
-        let mut routing = Routing { node: parts!(self), from: None, echo: true, imported: false, shared: None };
+        let mut routing =
+            Routing { node: parts!(self), from: None, echo: true, imported: false, captured: false, shared: None };
         routing.deliver(id, &message);
         self.trace_deliveries(&message);
         self.drop_spent();
@@ -341,6 +352,9 @@ impl Routing<'_> {
         let origin = self.from.and_then(|from| self.node.conns.get(from as usize)?.core.link.as_ref());
         let Some(conn) = self.node.conns.get(to as usize) else { return false };
         let Some(link) = &conn.core.link else { return false };
+        if self.captured && link.role == Role::Spoke {
+            return false;
+        }
         if origin.is_some_and(|origin| !origin.cluster.is_empty() && origin.cluster == link.cluster) {
             return false;
         }
@@ -460,6 +474,9 @@ impl Routing<'_> {
         let node = &mut self.node;
         let Some(sub) = node.subs.get_mut(id) else { return false };
         sub.delivered += 1;
+        if let Some(log) = node.system.outbox_of(id) {
+            return node.forwards.hear(log, node.now, node.wall, message);
+        }
         let from = node.conns.get(from as usize).map(|conn| conn.core.id);
         node.system.hear(id, sub.account, from, message)
     }

@@ -125,6 +125,7 @@ fn fixed_field(old: &Config, new: &Config) -> Option<&'static str> {
         ("HTTPBasePath", old.http_base_path != new.http_base_path),
         ("HTTPPort", old.monitor != new.monitor),
         ("StoreDir", old.store_dir != new.store_dir),
+        ("StoreAndForward", old.forwards != new.forwards),
         ("TrustedOperators", trusted(old) != trusted(new)),
         ("AccountResolver", resolver(old) != resolver(new)),
         ("SystemAccount", old.system_account != new.system_account),

@@ -47,7 +47,7 @@ impl fmt::Display for NotTaken {
 pub enum Obstacle {
     /// There is no link.
     NoLink,
-    /// `confirm: routed`, and nobody at the hub listens to this subject.
+    /// Nobody at the hub listens to this subject, not even a stream: it would be thrown away there.
     NoInterest(Box<[u8]>),
     /// The hub does not take a record now.
     Refused(String),
@@ -82,6 +82,8 @@ pub enum Up<'a> {
 /// A record as it goes up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Envelope<'a> {
+    /// Which record it is.
+    pub seq: Seq,
     /// Where it was published.
     pub subject: &'a [u8],
     /// Where its answer goes; empty with `confirm: routed`.
@@ -317,7 +319,7 @@ impl Outbox {
     }
 
     /// What goes up next, if the link has room for it. `wanted` says whether somebody at the hub listens to a subject.
-    pub fn poll_up(&mut self, now: Nanos, wanted: &dyn Fn(&[u8]) -> bool) -> Up<'_> {
+    pub fn poll_up(&mut self, now: Nanos, wanted: &mut dyn FnMut(&[u8]) -> bool) -> Up<'_> {
         if matches!(self.obstacle, Some(Obstacle::NoInterest(_))) || self.read_again.is_some_and(|at| now < at) {
             return Up::Nothing;
         }
@@ -345,7 +347,7 @@ impl Outbox {
             match found {
                 Ok(Next::Message(record)) => {
                     let routed = self.settings.terms.confirm == Confirm::Routed;
-                    if routed && !wanted(record.subject) {
+                    if !wanted(record.subject) {
                         self.obstacle = Some(Obstacle::NoInterest(record.subject.into()));
                         self.reader.seek(from);
                         return Up::Nothing;
@@ -369,6 +371,7 @@ impl Outbox {
                         self.upstream.stored(now, record.seq);
                     }
                     return Up::Send(Envelope {
+                        seq: record.seq,
                         subject: &self.subject,
                         reply: &self.reply,
                         header_len,
@@ -390,6 +393,30 @@ impl Outbox {
     /// What was read of the bytes that [`Up::Want`] asked for.
     pub fn read_done(&mut self, want: Want, result: Result<&[u8], ReadError>) {
         self.reader.filled(want, result);
+    }
+
+    /// A message on one of the subjects that [`envelope::replies`] names; says whether it was an answer.
+    pub fn hear(&mut self, now: Nanos, wall: Time, subject: &[u8], headers: &[u8], payload: &[u8]) -> bool {
+        let Some((_, seq)) = envelope::of_reply(&self.leaf, subject) else { return false };
+        self.answered(now, wall, seq, headers, payload);
+        true
+    }
+
+    /// The link did not take the record `seq`: the other side would not have it, or it is too large there.
+    pub fn not_sent(&mut self, now: Nanos, seq: Seq) {
+        self.obstacle = Some(Obstacle::Refused("the hub's link does not take it".to_owned()));
+        self.upstream.refused(now, seq);
+    }
+
+    /// The log failed and was opened again.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn reopened(&mut self, log: Log, wall: Time, name: &str) -> Result<(), Refused> {
+        let fresh = Self::new(self.settings.clone(), log, wall, name)?;
+        let old = std::mem::replace(self, fresh);
+        self.figures = old.figures;
+        Ok(())
     }
 
     /// The hub answered for the record `seq`.

@@ -85,9 +85,9 @@ pub(super) fn reply(leaf: &str, log: &str, seq: Seq, into: &mut Vec<u8>) {
     id(leaf, log, seq, into);
 }
 
-/// The pattern of all replies to a leaf.
-pub fn replies(leaf: &str) -> String {
-    format!("_INBOX.{leaf}.*.*")
+/// The pattern of all answers for a log.
+pub fn replies(leaf: &str, log: &str) -> String {
+    format!("_INBOX.{leaf}.{log}.*")
 }
 
 /// The log and the number that a reply is about.
@@ -121,7 +121,7 @@ mod tests {
         let mut subject = Vec::new();
         reply("L1", "t", 7, &mut subject);
         assert_eq!(subject, b"_INBOX.L1.t.7");
-        assert!(crate::subject::matches(replies("L1").as_bytes(), &subject));
+        assert!(crate::subject::matches(replies("L1", "t").as_bytes(), &subject));
         assert_eq!(of_reply("L1", &subject), Some((&b"t"[..], 7)));
         for other in ["_INBOX.L2.t.7", "_INBOX.L1.t.x", "_INBOX.L1.t", "_INBOX.L1"] {
             assert_eq!(of_reply("L1", other.as_bytes()), None, "{other}");

@@ -76,7 +76,7 @@ pub(super) fn taken(log: &str, seq: Seq, duplicate: bool, into: &mut Vec<u8>) {
 }
 
 /// Writes what a publisher is told whose message was not taken.
-pub(super) fn not_taken(log: &str, why: &NotTaken, into: &mut Vec<u8>) {
+pub fn not_taken(log: &str, why: &NotTaken, into: &mut Vec<u8>) {
     // The numbers are those that a client knows from a stream in the same state.
     let (code, err_code) = match why {
         NotTaken::Expectation => (400, 10193),

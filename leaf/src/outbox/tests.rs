@@ -20,10 +20,10 @@ fn nothing_goes_up_before_the_name_is_on_disk() {
     outbox.capture(0, 0, &message).unwrap();
     let mut commits = 0;
     while let Some(batch) = outbox.poll_batch(0) {
-        assert!(matches!(outbox.poll_up(0, &|_| true), Up::Nothing));
+        assert!(matches!(outbox.poll_up(0, &mut |_| true), Up::Nothing));
         batch.ops.iter().try_for_each(|op| disk.perform(op)).unwrap();
         outbox.batch_done(0, 0, Ok(()));
         commits += 1;
     }
-    assert!(commits > 0 && matches!(outbox.poll_up(0, &|_| true), Up::Want(_)));
+    assert!(commits > 0 && matches!(outbox.poll_up(0, &mut |_| true), Up::Want(_)));
 }

@@ -10,6 +10,7 @@ mod host;
 pub mod http;
 pub mod listener;
 pub mod log;
+pub mod logs;
 pub mod notify;
 pub mod resolver;
 pub mod run;

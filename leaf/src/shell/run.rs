@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 
 use super::activation::Handed;
 use super::listener::{Listener, Open, Program, load_tls};
+use super::logs::Answers;
 use super::notify::Notifier;
 use super::resolver::{self, Worker};
 use super::server::{Server, TlsSetup};
@@ -216,12 +217,15 @@ async fn serve(program: &'static Program, started: Started<'_>) -> Result<(), St
     let (orders, inbox) = tokio::sync::mpsc::unbounded_channel();
     let worker = Worker::new(&config, inbox);
     let node = Node::with_zones(config, identity, draws, Box::new(time_zone))?;
-    let server = Server::new(node, Instant::now(), orders);
+    let (disks, mut answers) = Answers::start()?;
+    let server = Server::new(node, Instant::now(), orders, disks);
     if let Some(worker) = worker {
         server.set_wall_clock();
         spawn_local(worker.run(server.clone()));
         server.with_node(|node, now| node.store_opened(now, accounts));
     }
+    answers.open_all(&server).await?;
+    spawn_local(answers.deliver(server.clone()));
     spawn_local(server.clone().keep_time());
     let mut ports = Vec::new();
     for (port, socket, ..) in open {

@@ -20,6 +20,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::{AbortHandle, spawn_local};
 use tracing::{debug, error, warn};
 
+use super::disk::Disks;
 use super::host::Host;
 use super::tls::{self, ServerTls, TlsStream};
 use super::{dial, resolver};
@@ -60,6 +61,8 @@ pub struct Server {
     pub(super) host: Host,
     /// Orders for the resolver's directory.
     store: UnboundedSender<(u64, StoreOp)>,
+    /// Who has the directories of the node's logs.
+    disks: RefCell<Disks>,
 }
 
 /// TLS as configured.
@@ -133,7 +136,7 @@ impl Tls {
 
 impl Server {
     /// A server around `node`, whose time 0 is now.
-    pub fn new(node: Node, started: Instant, store: UnboundedSender<(u64, StoreOp)>) -> Rc<Self> {
+    pub fn new(node: Node, started: Instant, store: UnboundedSender<(u64, StoreOp)>, disks: Disks) -> Rc<Self> {
         Rc::new(Self {
             node: RefCell::new(node),
             sockets: RefCell::default(),
@@ -148,6 +151,7 @@ impl Server {
             reload: Notify::new(),
             host: Host::default(),
             store,
+            disks: RefCell::new(disks),
         })
     }
 
@@ -233,6 +237,7 @@ impl Server {
                 self.set_wall_clock();
                 self.node.borrow_mut().measured(now, &facts);
             }
+            Command::Disk(order) => self.disks.borrow_mut().order(order),
             Command::Reload => self.reload.notify_one(),
             Command::Dial(dial) => drop(spawn_local(dial::run(self.clone(), dial))),
             Command::StartTls { conn, server_name, settings } => self.start_tls(conn, &server_name, settings.as_ref()),

@@ -38,6 +38,17 @@ impl Report {
     }
 }
 
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes: u64 = self.damage.iter().map(|(_, from, to)| to - from).sum();
+        write!(f, "{bytes} bytes in {} places are no records, {} messages are lost", self.damage.len(), self.lost)?;
+        match self.unreadable.len() {
+            0 => Ok(()),
+            files => write!(f, ", {files} files cannot be read"),
+        }
+    }
+}
+
 /// Why a log cannot be opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OpenError {

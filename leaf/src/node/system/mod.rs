@@ -57,6 +57,8 @@ pub(crate) enum Service {
     Leave,
     /// Bring, list or delete the JWTs of accounts.
     Claims,
+    /// Take the hub's answers for records of this outbox.
+    Outbox(u32),
 }
 
 /// What is told of one account.
@@ -188,6 +190,14 @@ impl System {
         true
     }
 
+    /// The outbox whose answers come to a subscription of the server.
+    pub(super) fn outbox_of(&self, id: SubId) -> Option<u32> {
+        match self.services.get(&id) {
+            Some(Service::Outbox(log)) => Some(*log),
+            _ => None,
+        }
+    }
+
     fn next_request(&mut self) -> Option<Request> {
         let request = self.inbox.pop_front()?;
         self.inbox_bytes -= request.bytes();
@@ -250,6 +260,14 @@ impl Node {
         all.extend(topics.map(|(name, topic)| (format!("$SYS.REQ.ACCOUNT.*.{name}"), Service::Account(topic))));
         all.extend(self.claims_subjects().into_iter().map(|subject| (subject.to_owned(), Service::Claims)));
         all
+    }
+
+    /// Has the hub's answers for an outbox's records come to it.
+    pub(super) fn offer_outbox(&mut self, account: AccountId, log: u32, pattern: &str) {
+        let service = Service::Outbox(log);
+        if !self.system.services.values().any(|other| *other == service) {
+            self.offer(account, OWN.len() + 1 + log as usize, pattern, service);
+        }
     }
 
     fn offer(&mut self, account: AccountId, sid: usize, subject: &str, service: Service) {

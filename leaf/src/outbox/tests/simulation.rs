@@ -292,7 +292,7 @@ impl World {
         for _ in 0..most {
             let (Some(outbox), true) = (&mut self.outbox, self.linked) else { return };
             let Some(connection) = self.connections.last_mut() else { return };
-            let frame = match outbox.poll_up(now, &|_| true) {
+            let frame = match outbox.poll_up(now, &mut |_| true) {
                 Up::Send(envelope) => {
                     let (headers, payload) = envelope.body.split_at(envelope.header_len);
                     let id = envelope::msg_id(headers).to_vec();

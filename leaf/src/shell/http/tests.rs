@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 
+use super::super::logs::Answers;
 use super::*;
 use crate::monitor::tests::empty;
 
@@ -11,7 +12,8 @@ fn with_server<R: Send + 'static>(client: impl FnOnce(SocketAddr) -> R + Send + 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     tokio::task::LocalSet::new().block_on(&runtime, async {
         let (orders, _) = tokio::sync::mpsc::unbounded_channel();
-        let server = Server::new(empty(), std::time::Instant::now(), orders);
+        let (disks, _) = Answers::start().unwrap();
+        let server = Server::new(empty(), std::time::Instant::now(), orders, disks);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         spawn_local(serve(server, listener, "/mon".to_owned()));

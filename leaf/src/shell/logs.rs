@@ -1,0 +1,53 @@
+//! The node's logs and the threads that have their directories.
+
+use std::rc::Rc;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use super::disk::Disks;
+use super::server::Server;
+use crate::store::Answer;
+
+/// What the disk threads said and the node has not heard yet. Bounded by who orders: a batch for each log, a read for each
+/// reader.
+#[derive(Debug)]
+pub struct Answers(UnboundedReceiver<Answer>);
+
+impl Answers {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// When the system has none left.
+    pub fn start() -> Result<(Disks, Self), String> {
+        let (told, answers) = unbounded_channel();
+        let disks = Disks::start(move |answer| {
+            // Nobody hears it only when the server ends.
+            let _ = told.send(answer);
+        });
+        let disks = disks.map_err(|error| format!("Cannot start the disk threads: {error}"))?;
+        Ok((disks, Self(answers)))
+    }
+
+    /// Opens the node's logs. Nothing is accepted before.
+    ///
+    /// # Errors
+    /// When one cannot be opened; the text names it.
+    pub async fn open_all(&mut self, server: &Rc<Server>) -> Result<(), String> {
+        server.set_wall_clock();
+        server.with_node(|node, now| node.open_forwards(now));
+        while !server.node.borrow().forwards_ready() {
+            let Some(answer) = self.0.recv().await else { return Err("the disk threads have ended".to_owned()) };
+            if let Answer::Opened { result: Err(error), .. } = &answer {
+                return Err(format!("Cannot open a log of store_and_forward: {error}"));
+            }
+            server.with_node(|node, now| node.disk_answered(now, answer));
+        }
+        Ok(())
+    }
+
+    /// Hands the answers to the node until the server ends.
+    pub async fn deliver(mut self, server: Rc<Server>) {
+        while let Some(answer) = self.0.recv().await {
+            server.with_node(|node, now| node.disk_answered(now, answer));
+        }
+    }
+}
