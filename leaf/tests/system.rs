@@ -8,6 +8,8 @@ mod support;
 
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Command;
 use support::{Client, Server};
 
 const CONFIG: &str = r#"
@@ -381,5 +383,55 @@ fn encodings_are_told() {
         let (_, header, body) = system.next();
         assert_eq!(header, "NATS/1.0\r\nContent-Encoding: identity\r\n\r\n");
         assert!(String::from_utf8(body).unwrap().contains("\"status_code\":200"));
+    }
+}
+
+/// A program of NATS that `.ci/install` puts beside nats-server.
+fn tool(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file());
+    if found.is_none() {
+        let required = std::env::var_os("PETIOLE_REQUIRE_PEERS").is_some();
+        assert!(!required, "no {name} on the PATH, and PETIOLE_REQUIRE_PEERS is set: run .ci/install");
+        eprintln!("SKIPPED: no {name} on the PATH");
+    }
+    found
+}
+
+/// The `nats` command line sees of ours what it sees of nats-server, but for figures and Go.
+#[test]
+fn the_command_line_works() {
+    let Some(nats) = tool("nats") else { return };
+    for server in Server::both("system-cli", CONFIG) {
+        let _member = Client::login(&server, ACC);
+        let run = |arguments: &str| {
+            let mut command = Command::new(&nats);
+            command.env("HOME", server.path("")).args(["-s", &server.url(), "--user", "s", "--password", "s"]);
+            let output = command.args(arguments.split(' ')).output().unwrap();
+            let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+            assert!(output.status.success(), "nats {arguments}: {text}");
+            text
+        };
+        let has = |arguments: &str, expected: &[&str]| {
+            let text = run(arguments);
+            for words in expected {
+                assert!(text.contains(words), "nats {arguments} lacks {words:?} with ours {}: {text}", server.ours);
+            }
+        };
+        has("server list 1", &["│ A ", "│ 2.15.1 "]);
+        has("server ping 1", &["A ", "1 replies"]);
+        has("server info", &["Server information for A (N", "Auth Required: true", "Maximum Payload: 1.0 MiB"]);
+        has("server info A", &["Server information for A (N"]);
+        has("server report connections", &["Top 2 Connections out of 2", "│ APP ", "│ ACC ", "NATS CLI"]);
+        has("server report connections --account ACC", &["Top 1 Connections out of 1", "│ APP "]);
+        has("server report accounts", &["2 Accounts Overview", "│ ACC ", "│ SYS "]);
+        has("server report health", &["ok (200)"]);
+        has("server account info ACC", &["Account information for account ACC", "Complete: true"]);
+        has("server request variables", &["\"server_name\":\"A\""]);
+        has("server request subscriptions --detail", &["\"subscriptions_list\":"]);
+        has("account info", &["Account: SYS", "User: s"]);
+        let id = run("server info").split_once("for A (").unwrap().1.split(')').next().unwrap().to_owned();
+        has(&format!("server config reload {id} --force"), &["Configuration Load Time"]);
+        server.logs("Reloaded");
     }
 }
