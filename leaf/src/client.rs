@@ -8,6 +8,7 @@ use tracing::error;
 
 mod trace;
 
+use crate::auth::callout;
 use crate::auth::directory::{Connection, Credential, Identity};
 use crate::auth::nkey;
 use crate::auth::permissions::{Session, SubscribeDecision};
@@ -498,7 +499,11 @@ impl Client {
 fn is_reserved_subject(cx: &Cx<'_>, subject: &[u8]) -> bool {
     match subject.first() {
         Some(b'_') => subject.starts_with(b"_GR_."),
-        Some(b'$') => subject.starts_with(b"$NRG.") && !cx.this.account.is_some_and(|id| cx.accounts.get(id).is_system),
+        Some(b'$') => {
+            let account = cx.this.account.map(|id| cx.accounts.get(id));
+            subject.starts_with(b"$NRG.") && !account.is_some_and(|account| account.is_system)
+                || subject == callout::SUBJECT && account.is_some_and(|account| account.is_callout)
+        }
         _ => false,
     }
 }

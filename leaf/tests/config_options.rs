@@ -148,7 +148,8 @@ fn ways_to_log_in_exclude_each_other() {
         ("authorization { permissions { pub: a }, user: a, pass: b }", "1:0: Permissions in the authorization block"),
         ("authorization { users: [{user: a, permissions { pub: \"a..b\" }}] }", "not a valid subject"),
         ("authorization { users: [{user: a, permissions { pub: \"a q\" }}] }", "\"a q\" is not a valid subject"),
-        ("authorization { auth_callout {} }", "1:16: \"auth_callout\" is not supported yet"),
+        ("authorization { auth_callout {} }", "1:16: Authorization callouts require an issuer to be specified"),
+        ("authorization { auth_callout { issuer: UABC } }", "Expected callout user to be a valid public account nkey"),
     ] {
         assert!(bad(text).contains(complaint), "{text}: {}", bad(text));
     }

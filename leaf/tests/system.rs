@@ -8,9 +8,8 @@ mod support;
 
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::process::Command;
-use support::{Client, Server};
+use support::{Client, Server, in_order, tool};
 
 const CONFIG: &str = r#"
 server_name: A
@@ -224,16 +223,6 @@ fn without_words(mut value: Value) -> Value {
     value
 }
 
-/// With all lists sorted: nats-server's are in any order.
-fn in_order(mut value: Value) -> Value {
-    match &mut value {
-        Value::Array(list) => list.sort_by_key(Value::to_string),
-        Value::Object(map) => map.values_mut().for_each(|value| *value = in_order(value.take())),
-        _ => {}
-    }
-    value
-}
-
 #[test]
 fn answers_have_the_same_fields() {
     let servers = Server::both("system-fields", CONFIG);
@@ -384,18 +373,6 @@ fn encodings_are_told() {
         assert_eq!(header, "NATS/1.0\r\nContent-Encoding: identity\r\n\r\n");
         assert!(String::from_utf8(body).unwrap().contains("\"status_code\":200"));
     }
-}
-
-/// A program of NATS that `.ci/install` puts beside nats-server.
-fn tool(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file());
-    if found.is_none() {
-        let required = std::env::var_os("PETIOLE_REQUIRE_PEERS").is_some();
-        assert!(!required, "no {name} on the PATH, and PETIOLE_REQUIRE_PEERS is set: run .ci/install");
-        eprintln!("SKIPPED: no {name} on the PATH");
-    }
-    found
 }
 
 /// The `nats` command line sees of ours what it sees of nats-server, but for figures and Go.

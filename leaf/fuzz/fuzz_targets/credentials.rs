@@ -1,8 +1,10 @@
 //! Keys and JWTs of strangers: reading them never panics, and what was read is what was written.
 #![no_main]
 
+use leaf::auth::callout::{Expected, ServerKeys};
 use leaf::auth::jwt::{Account, Activation, Operator, Token, User, decode, decorated, issues, template, token};
 use leaf::auth::nkey::{Kind, PublicKey, Seed};
+use leaf::auth::xkey::CurveKey;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &str| {
@@ -30,7 +32,26 @@ fuzz_target!(|input: &str| {
         let _ = issues::of_user(&user, |_| true);
         fill(&user);
     }
+    call_back(input, &claims("authorization_response"));
 });
+
+/// The answers of a service: as they came, well signed, and well sealed.
+fn call_back(input: &str, signed: &str) {
+    let (keys, service) = (ServerKeys::new([2; 32]), CurveKey::new([3; 32]));
+    let (public, nonce) = (service.public(), [0; 24]);
+    let expected = Expected { user: "A", server: "", service: Some(&public), signs: None, now: 0 };
+    let ours = PublicKey::parse(&keys.curve()).expect("a key that was just encoded");
+    assert!(keys.read(input.as_bytes(), &expected, &|_| None).is_err());
+    let sealed = service.seal(input.as_bytes(), &ours, &nonce);
+    assert!(keys.read(&sealed, &expected, &|_| None).is_err());
+    for answer in [signed.as_bytes(), &service.seal(signed.as_bytes(), &ours, &nonce)] {
+        if let Ok(answer) = keys.read(answer, &expected, &|_| None) {
+            assert_eq!(&*answer.user.subject, "A");
+        }
+    }
+    let stranger = CurveKey::new([4; 32]);
+    assert_eq!(stranger.open(input.as_bytes(), &public), None);
+}
 
 fn fill(user: &Token<User>) {
     let tags = &user.body.tags;

@@ -34,6 +34,8 @@ pub struct Account {
     pub name: String,
     /// It is the system account.
     pub is_system: bool,
+    /// A service in it decides about logins: its users must not ask it.
+    pub is_callout: bool,
     /// Who wants what in it.
     pub interest: Interest,
     /// Where published subjects go instead.
@@ -194,8 +196,12 @@ impl Accounts {
         {
             self.add(name);
         }
+        let callout = config.auth.callout.as_ref().map(|callout| callout.account.as_str());
         for account in &mut self.list {
             account.is_system = Some(account.name.as_str()) == system;
+            if config.operator.is_none() {
+                account.is_callout = Some(account.name.as_str()) == callout;
+            }
         }
         Ok(())
     }
@@ -226,6 +232,7 @@ impl Accounts {
         self.list.push(Account {
             name: name.to_owned(),
             is_system: false,
+            is_callout: false,
             interest: Interest::new(self.seed.wrapping_add(u64::from(id.0)), self.caching),
             mappings: Mappings::default(),
             imports: Imports::default(),

@@ -2,6 +2,7 @@
 //!
 //! Decisions only: bcrypt, which takes its time, is left to the shell ([`directory::Decision::CheckPassword`]).
 
+pub mod callout;
 pub mod directory;
 pub mod jwt;
 pub mod nkey;
@@ -9,3 +10,4 @@ pub mod password;
 pub mod permissions;
 pub mod sharing;
 pub mod trust;
+pub mod xkey;

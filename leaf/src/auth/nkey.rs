@@ -107,6 +107,11 @@ impl PublicKey {
         BASE32_NOPAD.encode(&raw)
     }
 
+    /// The 32 bytes of the key itself.
+    pub fn bytes(&self) -> [u8; 32] {
+        self.bytes
+    }
+
     /// What the key stands for.
     pub fn kind(&self) -> Kind {
         self.kind

@@ -131,7 +131,7 @@ impl Compiled {
 }
 
 /// Permissions as JSON (nats-server: `Permissions`).
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Shown {
     publish: Lists,
     subscribe: Lists,
@@ -139,7 +139,15 @@ pub struct Shown {
     responses: Option<Answers>,
 }
 
-#[derive(Debug, Serialize)]
+impl Shown {
+    /// The same without leave to publish to `subject`.
+    pub fn without(mut self, subject: &[u8]) -> Self {
+        self.publish.deny.push(text(subject));
+        self
+    }
+}
+
+#[derive(Debug, Default, Serialize)]
 struct Lists {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     allow: Vec<String>,

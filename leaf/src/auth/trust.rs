@@ -138,6 +138,8 @@ pub struct Attempt<'a> {
     pub source: IpAddr,
     /// Nanoseconds since 1970.
     pub now: i128,
+    /// A service has decided: it need not sign, and its own limits do not count.
+    pub vouched: bool,
 }
 
 /// What a user may do once it is in.
@@ -279,6 +281,7 @@ impl Trust {
             exports: sharing::exports(account),
             imports: sharing::imports(account),
             activations_revoked: account.exports.iter().map(|export| export.revocations.clone()).collect(),
+            authorization: account.authorization.clone(),
             digest: Sha256::digest(text).into(),
         }
     }
@@ -316,7 +319,7 @@ impl Trust {
         if !connections.is_empty() && !connections.contains(&attempt.connection) {
             return Err(Refusal::Connection);
         }
-        if !rights.bearer_token {
+        if !rights.bearer_token && !attempt.vouched {
             check_signature(&user.subject, attempt)?;
         }
         if standing.revokes(&user.subject, user.issued_at) {
@@ -331,14 +334,15 @@ impl Trust {
             Stay::Unlimited => None,
             Stay::For(nanos) => Some(nanos),
         };
+        let own_limit = |number: Option<i64>| limit(number.unwrap_or(unset)).filter(|_| !attempt.vouched);
         let own = permissions(&rights.permissions);
         Ok(Granted {
             is_bearer: rights.bearer_token,
             by_default: own.is_none(),
             permissions: own.map_or_else(|| standing.default.clone(), |own| Some(Rc::new(Compiled::new(&own)))),
             connections,
-            max_payload: limit(rights.payload.unwrap_or(unset)).map(|bytes| bytes as usize),
-            max_subscriptions: limit(rights.subs.unwrap_or(unset)),
+            max_payload: own_limit(rights.payload).map(|bytes| bytes as usize),
+            max_subscriptions: own_limit(rights.subs),
             stay: stay.into_iter().chain(until(user.expires, attempt.now)).min(),
         })
     }
@@ -450,6 +454,8 @@ pub struct Standing {
     pub imports: Vec<Import>,
     /// Whose activations are void, for each export.
     activations_revoked: Vec<claims::Revocations>,
+    /// Who decides about its users in its place.
+    pub authorization: claims::ExternalAuthorization,
     signers: BTreeMap<Box<str>, Option<Rc<UserRights>>>,
     revocations: claims::Revocations,
     default_permissions: Option<Permissions>,
@@ -474,6 +480,7 @@ impl Standing {
             exports: Vec::new(),
             imports: Vec::new(),
             activations_revoked: Vec::new(),
+            authorization: claims::ExternalAuthorization::default(),
             signers: BTreeMap::from([(key.into(), None)]),
             revocations: BTreeMap::new(),
             default_permissions: None,

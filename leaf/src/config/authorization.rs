@@ -3,13 +3,15 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use super::defaults::GLOBAL_ACCOUNT;
 use super::duration;
 use super::error::{At, Error, Notes, quote};
 use super::listen::some;
-use super::model::{NkeyUser, Permissions, Secret, User};
+use super::model::{Callout, NkeyUser, Permissions, Secret, User};
 use super::permissions::permissions;
 use super::read::{Draft, Taken, entries, unknown_field};
 use super::value::{Map, Node, Value};
+use crate::auth::nkey;
 
 /// From here on a timeout is thought to be a slip.
 const LONG_TIMEOUT: Duration = Duration::from_secs(60);
@@ -54,6 +56,7 @@ pub(super) struct Authorization {
     users: Option<Users>,
     permissions: Option<Permissions>,
     timeout: Option<Duration>,
+    callout: Option<Callout>,
 }
 
 /// `authorization`, `no_auth_user`.
@@ -76,6 +79,7 @@ fn block(node: &Node, notes: &mut Notes) -> Result<Authorization, Error> {
         users: None,
         permissions: None,
         timeout: None,
+        callout: None,
     };
     entries(map, notes, unknown_field, |key, node, notes| {
         match key {
@@ -87,13 +91,65 @@ fn block(node: &Node, notes: &mut Notes) -> Result<Authorization, Error> {
             "default_permissions" | "default_permission" | "permissions" => {
                 auth.permissions = Some(permissions(node, notes)?);
             }
-            "auth_callout" | "auth_hook" => return Err(Error::unsupported(&node.at, key)),
+            "auth_callout" | "auth_hook" => auth.callout = Some(callout(node, notes)?),
             "proxy_required" => refuse_true(key, node)?,
             _ => return Ok(Taken::No),
         }
         Ok(Taken::Yes)
     });
     Ok(auth)
+}
+
+fn unknown_callout(node: &Node, key: &str) -> Error {
+    Error::at(&node.at, format!("Unknown field {} parsing authorization callout", quote(key)))
+}
+
+fn callout(node: &Node, notes: &mut Notes) -> Result<Callout, Error> {
+    let Value::Map(map) = &node.value else {
+        let text = format!("Expected authorization callout to be a map/struct, got {}", node.value.kind());
+        return Err(Error::at(&node.at, text));
+    };
+    let mut callout = Callout { account: GLOBAL_ACCOUNT.to_owned(), ..Callout::default() };
+    entries(map, notes, unknown_callout, |key, node, _| {
+        match key {
+            "issuer" => {
+                callout.issuer =
+                    key_of(node, nkey::Kind::Account, "Expected callout user to be a valid public account nkey")?;
+            }
+            "account" | "acc" => callout.account = node.text()?.to_owned(),
+            "auth_users" | "users" => callout.users = texts(node, "auth_users")?,
+            "xkey" | "key" => {
+                callout.xkey =
+                    Some(key_of(node, nkey::Kind::Curve, "Expected callout xkey to be a valid public xkey")?);
+            }
+            "allowed_accounts" => callout.allowed_accounts = texts(node, "allowed accounts")?,
+            _ => return Ok(Taken::No),
+        }
+        Ok(Taken::Yes)
+    });
+    if callout.issuer.is_empty() {
+        return Err(Error::at(&node.at, "Authorization callouts require an issuer to be specified"));
+    }
+    if callout.users.is_empty() {
+        return Err(Error::at(&node.at, "Authorization callouts require authorized users to be specified"));
+    }
+    Ok(callout)
+}
+
+fn key_of(node: &Node, kind: nkey::Kind, expected: &str) -> Result<String, Error> {
+    let text = node.text()?;
+    if nkey::PublicKey::parse(text).is_ok_and(|key| key.kind() == kind) {
+        return Ok(text.to_owned());
+    }
+    Err(Error::at(&node.at, format!("{expected}, got {}", quote(text))))
+}
+
+fn texts(node: &Node, what: &str) -> Result<Vec<String>, Error> {
+    let Value::List(list) = &node.value else {
+        let text = format!("Expected {what} field to be an array, got {}", node.value.kind());
+        return Err(Error::at(&node.at, text));
+    };
+    list.iter().map(|node| node.text().map(str::to_owned)).collect()
 }
 
 fn timeout(node: &Node, notes: &mut Notes) -> Result<Option<Duration>, Error> {
@@ -226,6 +282,7 @@ fn login(draft: &mut Draft, mut block: Authorization, in_accounts: bool) -> Resu
         return wrong("Permissions in the authorization block need a users array");
     }
     draft.config.auth.timeout = block.timeout;
+    draft.config.auth.callout = block.callout;
     draft.config.auth.token = block.token.map(Secret::new);
     let mut users = block.users.take().unwrap_or_default();
     users.permit(block.permissions.as_ref());

@@ -18,6 +18,7 @@ pub fn check(config: &Config) -> Result<(), String> {
     operator::check(config)?;
     no_auth_user(config)?;
     forwards(config)?;
+    callout(config)?;
     system_account(config)?;
     leafnodes::check(config)
 }
@@ -72,6 +73,27 @@ fn forwards(config: &Config) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// nats-server runs with a service that cannot be there, and lets nobody in.
+fn callout(config: &Config) -> Result<(), String> {
+    let auth = &config.auth;
+    let Some(callout) = &auth.callout else { return Ok(()) };
+    if config.operator.is_some() {
+        return Err("auth_callout in operator mode is the accounts', not the configuration's".to_owned());
+    }
+    let known = |name: &str| config.accounts.iter().any(|account| account.name == name);
+    if !known(&callout.account) && config.system_account.as_ref() != Some(&callout.account) {
+        return Err(format!("Authorization callout account \"{}\" not valid", callout.account));
+    }
+    if let Some(name) = callout.allowed_accounts.iter().find(|name| !known(name)) {
+        return Err(format!("auth_callout allowed account \"{name}\" not found in configured accounts"));
+    }
+    let user = |name: &String| auth.users.iter().any(|u| u.name == *name) || auth.nkeys.iter().any(|u| u.nkey == *name);
+    match callout.users.iter().find(|name| !user(name)) {
+        Some(name) => Err(format!("Authorization callout user \"{name}\" not valid")),
+        None => Ok(()),
+    }
 }
 
 fn system_account(config: &Config) -> Result<(), String> {

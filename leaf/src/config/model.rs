@@ -191,6 +191,8 @@ pub struct Auth {
     pub nkeys: Vec<NkeyUser>,
     /// Who one is without credentials: a user's name or public key.
     pub no_auth_user: Option<String>,
+    /// `auth_callout`: who decides about everybody else.
+    pub callout: Option<Callout>,
     /// `authorization.timeout`; `None` takes the default (2 s, or TLS timeout + 1 s).
     pub timeout: Option<Duration>,
 }
@@ -200,6 +202,21 @@ impl Auth {
     pub fn required(&self) -> bool {
         self.token.is_some() || !self.users.is_empty() || !self.nkeys.is_empty()
     }
+}
+
+/// `auth_callout`: a service that says who somebody is and what he may do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Callout {
+    /// Public key of the account that signs its answers.
+    pub issuer: String,
+    /// The account it listens in, by name.
+    pub account: String,
+    /// Those who log in as ever: the service itself.
+    pub users: Vec<String>,
+    /// Its public curve key: both ways are sealed.
+    pub xkey: Option<String>,
+    /// Accounts whose configured users it decides about, too; empty for all.
+    pub allowed_accounts: Vec<String>,
 }
 
 /// Operator mode: `operator` or `trusted_keys`, and where accounts come from.

@@ -8,6 +8,7 @@ use super::connz;
 use super::json;
 use super::time::Rfc3339;
 use crate::account::AccountId;
+use crate::auth::callout;
 use crate::auth::permissions::Shown;
 use crate::node::{Conn, Node};
 
@@ -238,6 +239,10 @@ pub(crate) fn user(node: &Node, conn: &Conn, account: AccountId) -> Vec<u8> {
     let identity = conn.peer.identity();
     let credential = identity.as_ref().and_then(|identity| identity.credential.as_deref());
     let permissions = identity.as_ref().and_then(|identity| identity.permissions.as_ref()).map(|rules| rules.shown());
+    let permissions = match node.accounts.get(account).is_callout {
+        true => Some(permissions.unwrap_or_default().without(callout::SUBJECT)),
+        false => permissions,
+    };
     let second = i128::from(crate::node::SECOND);
     let expires = credential.map(|own| i128::from(own.expires) * second).filter(|&at| at > 0);
     json::compact(&User {

@@ -33,6 +33,7 @@ use std::net::SocketAddr;
 
 use crate::account::{Account, AccountId};
 use crate::node::{Kind, Nanos, Node};
+pub(crate) use connz::kind;
 pub use endpoint::{Endpoint, RequestCounts};
 pub(crate) use options::Asked;
 

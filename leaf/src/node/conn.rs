@@ -3,6 +3,7 @@
 use hashbrown::HashTable;
 use std::rc::Rc;
 
+use super::callout::Asked;
 use super::outq::OutQueue;
 use super::pacer::Pacer;
 use super::peer::{Core, Cx, Out, Peer};
@@ -10,6 +11,7 @@ use super::{Facts, Nanos, Pool, Waiting, Who};
 use crate::account::Accounts;
 use crate::auth::directory::Identity;
 use crate::interest::SubId;
+use crate::wire::Connect;
 
 /// Names a connection; never used again for another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -145,7 +147,11 @@ pub(crate) struct Conn {
     pub(crate) deciding: bool,
     /// Who it is if that password is right.
     pub(crate) pending_login: Option<Rc<Identity>>,
-    /// The name it wants to log in by, until it has; only kept while somebody wants to hear of failures.
+    /// The service may be asked about this CONNECT, but first its password is checked.
+    pub(crate) ahead: Option<Box<Connect>>,
+    /// The login that a service was asked about.
+    pub(crate) asked: Option<Box<Asked>>,
+    /// The name it wants to log in by, until it has: for whoever hears of failures.
     pub(crate) offered: Box<str>,
     /// The login that waits for its account's JWT.
     pub(crate) waiting: Option<Box<Waiting>>,

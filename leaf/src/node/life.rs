@@ -6,7 +6,7 @@ use tracing::{debug, error, info, trace};
 
 use super::conn::{Conn, Timer, Timers};
 use super::{Arrival, CloseReason, Command, ConnId, Core, Nanos, Node, OutQueue, Peer, Pulse, SECOND, Sid, Stats, Sub};
-use super::{Kind, Login, TlsFacts, nanos, subscription_bytes};
+use super::{Kind, TlsFacts, nanos, subscription_bytes};
 use crate::account::AccountId;
 use crate::auth::directory::{Decision, Identity, Offered};
 use crate::interest::SubId;
@@ -90,6 +90,8 @@ impl Node {
             deciding: false,
             pending_login: None,
             offered: Box::default(),
+            ahead: None,
+            asked: None,
             waiting: None,
             holding: false,
             closing: None,
@@ -172,6 +174,9 @@ impl Node {
         let count = subs.len();
         for sub in subs {
             self.remove_sub(sub);
+        }
+        if let Some(asked) = self.conns[id.slot()].asked.take() {
+            self.forget_question(&asked);
         }
         let mut conn = self.conns.remove(id.slot());
         let reason = conn.closing.unwrap_or(CloseReason::ClientClosed);
@@ -371,13 +376,18 @@ impl Node {
         }
     }
 
-    pub(super) fn login(&mut self, slot: u32, connect: &Connect) {
+    pub(super) fn login(&mut self, slot: u32, mut connect: Box<Connect>) {
         self.log_out(slot);
-        if self.has_audience() {
-            self.conns[slot as usize].offered = connect.shown_name().into();
-        }
+        self.conns[slot as usize].offered = connect.shown_name().into();
         if self.is_in_operator_mode() {
             return self.login_by_token(slot, connect);
+        }
+        let asks = self.config.auth.callout.is_some() && {
+            self.complete(&mut connect);
+            self.asks_about(&connect)
+        };
+        if asks && self.config.auth.callout.as_ref().is_some_and(|callout| callout.allowed_accounts.is_empty()) {
+            return self.ask_configured(slot, &connect);
         }
         let id = self.conns[slot as usize].core.id;
         let nonce = crate::auth::nkey::nonce_text(self.conns[slot as usize].core.nonce);
@@ -391,34 +401,55 @@ impl Node {
             names_account: connect.account.is_some() || connect.new_account,
         };
         match self.directory.decide(&offered, connection, &nonce) {
+            Decision::Granted(identity) if asks && self.is_delegated(&identity) => self.ask_configured(slot, &connect),
+            Decision::Denied(_) if asks => self.ask_configured(slot, &connect),
             Decision::Granted(identity) => self.admit(slot, identity),
-            Decision::Denied(why) => self.refuse_login(id, &named(connect), why),
+            Decision::Denied(why) => self.refuse_login(id, &named(&connect), why),
             Decision::CheckPassword { hash, password, identity } => {
                 let conn = &mut self.conns[slot as usize];
                 conn.deciding = true;
                 conn.paused = true;
                 conn.pending_login = identity;
+                conn.ahead = asks.then_some(connect);
                 self.commands.push_back(Command::Pause(id));
                 self.commands.push_back(Command::CheckPassword { conn: id, hash, password });
             }
         }
     }
 
+    /// Nobody is let in; the reason is for the log.
     pub(super) fn refuse(&mut self, id: ConnId, why: impl std::fmt::Display) {
-        if let Some(conn) = self.find(id) {
-            error!("{} - authentication error: {why}", conn.who(&self.accounts));
-            self.tell_login(id.slot, Login::Refused);
-        }
+        self.refuse_login(id, "", why);
+    }
+
+    /// The same of somebody who has said who he is. The line starts as nats-server's does, which tools look for.
+    fn refuse_login(&mut self, id: ConnId, named: &str, why: impl std::fmt::Display) {
+        self.log_refusal(id, named, why);
+        self.tell_refusal(id, AccountId::GLOBAL, CloseReason::AuthenticationViolation.text());
         self.close(id, CloseReason::AuthenticationViolation);
     }
 
-    /// The line starts as nats-server's does, which tools look for.
-    fn refuse_login(&mut self, id: ConnId, named: &str, why: &str) {
+    /// The same on the word of a service in the account `service`, which hears why.
+    pub(super) fn refuse_for(&mut self, id: ConnId, service: AccountId, why: impl std::fmt::Display) {
+        let why = why.to_string();
+        self.log_refusal(id, "", &why);
+        self.tell_refusal(id, service, &capitalized(&why));
+        self.close(id, CloseReason::AuthenticationViolation);
+    }
+
+    fn log_refusal(&self, id: ConnId, named: &str, why: impl std::fmt::Display) {
         if let Some(conn) = self.find(id) {
             error!("{} - authentication error{named}: {why}", conn.who(&self.accounts));
-            self.tell_login(id.slot, Login::Refused);
         }
-        self.close(id, CloseReason::AuthenticationViolation);
+    }
+
+    /// Ends a connection after this time, if there is one.
+    pub(super) fn expire_after(&mut self, id: ConnId, stay: Option<Nanos>) {
+        let until = stay.map(|stay| self.now.saturating_add(stay));
+        if let (Some(until), Some(conn)) = (until, self.find_mut(id)) {
+            conn.timers.set(Timer::Expiry, until);
+            self.arm(id.slot);
+        }
     }
 
     pub(super) fn admit(&mut self, slot: u32, identity: Rc<Identity>) {
@@ -439,7 +470,7 @@ impl Node {
         conn.timers.stop(Timer::Login);
         self.with_peer(slot, |peer, cx| peer.logged_in(cx, identity));
         self.conns[slot as usize].offered = Box::default();
-        self.tell_login(slot, Login::Granted);
+        self.tell_login(slot);
         if self.conns[slot as usize].core.link.is_some() {
             self.link_up(slot);
         }
@@ -455,12 +486,20 @@ impl Node {
         if !std::mem::take(&mut conn.deciding) {
             return;
         }
-        match conn.pending_login.take() {
-            Some(identity) if right => self.admit(id.slot, identity),
-            Some(identity) => {
+        let ahead = conn.ahead.take();
+        match (conn.pending_login.take(), ahead) {
+            (Some(identity), Some(connect)) if !right || self.is_delegated(&identity) => {
+                self.ask_configured(id.slot, &connect);
+            }
+            (None, Some(connect)) => self.ask_configured(id.slot, &connect),
+            (Some(identity), _) if right => self.admit(id.slot, identity),
+            (Some(identity), None) => {
                 self.refuse_login(id, &format!(" - User {}", quoted(identity.name.as_bytes())), "wrong password");
             }
-            None => self.refuse(id, "wrong password"),
+            _ => self.refuse(id, "wrong password"),
+        }
+        if self.find(id).is_none_or(|conn| conn.deciding) {
+            return self.settle();
         }
         self.resume(id);
         self.consume(id, &[]);
@@ -477,4 +516,10 @@ fn named(connect: &Connect) -> String {
         Connect { auth_token: Some(_), .. } => " - Token \"[REDACTED]\"".to_owned(),
         _ => String::new(),
     }
+}
+
+/// With a capital letter, as nats-server tells reasons.
+fn capitalized(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }

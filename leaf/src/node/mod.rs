@@ -6,6 +6,7 @@
 //! [`Node::output`], last [`Node::deadline`]. It opens no socket, reads no clock, and with the same
 //! seed and the same calls does the same.
 
+mod callout;
 mod client_info;
 mod conn;
 mod draw;
@@ -36,6 +37,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::net::SocketAddr;
 
 use crate::account::{Accounts, Volume};
+use crate::auth::callout::ServerKeys;
 use crate::auth::directory::Directory;
 use crate::auth::trust::Zones;
 use crate::config::{self, Config, Secret};
@@ -62,7 +64,7 @@ pub use responses::OPEN_RESPONSES_MAX;
 use responses::Responses;
 use subs::Subs;
 pub use subs::{Sid, Sub};
-use system::{Login, System};
+use system::System;
 pub use system::{REQUEST_BYTES_MAX, REQUESTS_MAX};
 use thrift::Thrift;
 pub use who::Who;
@@ -305,6 +307,9 @@ pub struct Node {
     pub(crate) config_loaded: Nanos,
     pub(crate) system: System,
     pub(crate) forwards: Forwards,
+    keys: Option<Box<ServerKeys>>,
+    /// For users who may come at some times of day only.
+    zones: Box<Zones>,
     /// The wall clock at the node's time 0, nanoseconds since 1970, as it is set now.
     wall: i128,
     operators: Option<Box<Operators>>,
@@ -362,7 +367,9 @@ impl Node {
         let forwards = Forwards::new(&config, &identity.server_id, seed);
         let mut node = Self {
             wall: identity.epoch,
-            operators: Operators::new(&config, zones),
+            operators: Operators::new(&config),
+            keys: None,
+            zones,
             facts,
             directory,
             accounts,
@@ -580,7 +587,7 @@ impl Node {
             }
             Action::Subscribe { subject, queue, sid, filtered } => self.subscribe(slot, subject, queue, sid, filtered),
             Action::Unsubscribe { sid, max } => self.unsubscribe(slot, sid, max),
-            Action::Login(connect) => self.login(slot, &connect),
+            Action::Login(connect) => self.login(slot, connect),
             Action::Forward(message, queues) => {
                 self.tally.received.count(message.body.len());
                 self.publish_from_server(slot, &message, queues);
@@ -738,9 +745,7 @@ impl Node {
         let now = self.now;
         let Some(conn) = self.find_mut(id) else { return };
         if conn.timers.expired(Timer::Login, now) {
-            let link = conn.core.dialled;
-            let reason = if link { CloseReason::HandshakeTimeout } else { CloseReason::AuthenticationTimeout };
-            return self.close(id, reason);
+            return self.login_is_late(id);
         }
         if conn.timers.expired(Timer::Write, now) {
             return self.close(id, CloseReason::SlowConsumerDeadline);

@@ -14,7 +14,7 @@ use crate::account::{Account, AccountId};
 use crate::auth::directory::{Credential, Identity};
 use crate::auth::jwt::{Token, User};
 use crate::auth::nkey;
-use crate::auth::trust::{self, Attempt, Refusal, Standing, Trust, Zones};
+use crate::auth::trust::{self, Attempt, Refusal, Standing, Trust};
 use crate::config::{AccountLimits, Config, Resolver};
 use crate::wire::Connect;
 
@@ -28,7 +28,6 @@ const CLOCK_STEP: i128 = 1_000_000_000;
 /// What a node in operator mode has besides.
 pub(crate) struct Operators {
     pub(super) trust: Trust,
-    pub(super) zones: Box<Zones>,
     pub(super) live: BTreeMap<Box<str>, Live>,
     /// Logins that wait for an account, by its key.
     pub(super) waiting: BTreeMap<Box<str>, Vec<ConnId>>,
@@ -49,13 +48,22 @@ pub(super) struct Live {
 
 /// A login that waits for its account.
 pub(crate) struct Waiting {
-    user: Token<User>,
-    signature: Box<str>,
+    pub(super) user: Token<User>,
+    pub(super) connect: Box<Connect>,
+    /// A service has vouched for it: it need not sign.
+    pub(super) vouched: Option<Vouched>,
+}
+
+/// Who somebody is by the word of a service.
+pub(crate) struct Vouched {
+    pub(super) name: Box<str>,
+    /// What the JWT it came with calls it.
+    pub(super) tag: Box<str>,
 }
 
 impl Operators {
     /// `None` outside operator mode.
-    pub(super) fn new(config: &Config, zones: Box<Zones>) -> Option<Box<Self>> {
+    pub(super) fn new(config: &Config) -> Option<Box<Self>> {
         let operator = config.operator.as_ref()?;
         let store = match &operator.resolver {
             Some(Resolver::Full(dir)) => Some(Store::new(dir.clone(), false)),
@@ -64,7 +72,6 @@ impl Operators {
         };
         Some(Box::new(Self {
             trust: Trust::new(operator, config.system_account.as_deref()),
-            zones,
             live: BTreeMap::new(),
             waiting: BTreeMap::new(),
             expiries: BTreeSet::new(),
@@ -98,6 +105,11 @@ pub(super) enum Source {
 }
 
 impl Node {
+    /// An account in use, by its key.
+    pub(super) fn live(&self, key: &str) -> Option<&Live> {
+        self.operators.as_ref()?.live.get(key)
+    }
+
     /// Whether the server is in operator mode.
     pub fn is_in_operator_mode(&self) -> bool {
         self.operators.is_some()
@@ -186,7 +198,7 @@ impl Node {
     }
 
     /// A CONNECT in operator mode.
-    pub(super) fn login_by_token(&mut self, slot: u32, connect: &Connect) {
+    pub(super) fn login_by_token(&mut self, slot: u32, connect: Box<Connect>) {
         let id = self.conns[slot as usize].core.id;
         let now = self.wall_now();
         let Some(operators) = &self.operators else { return };
@@ -194,12 +206,18 @@ impl Node {
             return self.refuse(id, Refusal::NamesAccount);
         }
         let offered = connect.jwt.as_deref().unwrap_or_default();
-        let user = match operators.trust.read_user(offered, now, &*operators.zones) {
+        let user = match operators.trust.read_user(offered, now, &*self.zones) {
             Ok(user) => user,
             Err(why) => return self.refuse(id, why),
         };
         let key: Box<str> = trust::account_of(&user).into();
-        let waiting = Waiting { user, signature: connect.sig.as_deref().unwrap_or_default().into() };
+        self.log_in_to(slot, key, Waiting { user, connect, vouched: None });
+    }
+
+    /// Logs somebody in to the account `key`, as soon as its JWT is there.
+    pub(super) fn log_in_to(&mut self, slot: u32, key: Box<str>, waiting: Waiting) {
+        let (id, now) = (self.conns[slot as usize].core.id, self.wall_now());
+        let Some(operators) = &self.operators else { return };
         let standing = operators.standing(&key, now).map(|live| &live.standing);
         let bootstrap = standing.is_some_and(Standing::is_bootstrap);
         if standing.is_some() && !bootstrap {
@@ -286,6 +304,9 @@ impl Node {
                 (_, Err(why)) => self.refuse(id, why),
                 _ => continue,
             }
+            if self.find(id).is_some_and(|conn| conn.deciding) {
+                continue;
+            }
             self.resume(id);
             self.consume(id, &[]);
             self.hold_back(id);
@@ -305,11 +326,18 @@ impl Node {
         let Some(live) = operators.standing(trust::account_of(user), now) else {
             return self.refuse(id, Refusal::AccountTime);
         };
-        let attempt = Attempt { signature: &waiting.signature, nonce: &nonce, connection, source, now };
-        let granted = match operators.trust.admit(user, &live.standing, &attempt, &*operators.zones) {
+        let signature = waiting.connect.sig.as_deref().unwrap_or_default();
+        let vouched = waiting.vouched.is_some();
+        let attempt = Attempt { signature, nonce: &nonce, connection, source, now, vouched };
+        let granted = match operators.trust.admit(user, &live.standing, &attempt, &*self.zones) {
             Ok(granted) => granted,
             Err(why) => return self.refuse(id, why),
         };
+        let outside = &live.standing.authorization;
+        if !vouched && !outside.auth_users.is_empty() && !outside.auth_users.contains(&user.subject) {
+            let (service, key) = (live.id, outside.xkey.clone());
+            return self.ask_of_account(slot, waiting, service, &key);
+        }
         let credential = Credential {
             account: live.id,
             signer: (user.issuer != live.standing.key).then(|| user.issuer.clone()),
@@ -319,17 +347,14 @@ impl Node {
             by_default: granted.by_default,
             max_payload: granted.max_payload,
             max_subscriptions: granted.max_subscriptions,
-            name: user.name.clone(),
+            name: waiting.vouched.as_ref().map_or(&user.name, |vouched| &vouched.tag).clone(),
             tags: user.body.tags.clone(),
         };
-        let identity = Identity::by_token(&user.subject, granted.permissions, granted.connections, credential);
+        let name = waiting.vouched.as_ref().map_or(&user.subject, |vouched| &vouched.name);
+        let identity = Identity::by_token(name, granted.permissions, granted.connections, credential);
         let stay = granted.stay;
         self.admit(slot, Rc::new(identity));
-        let until = stay.map(|stay| self.now.saturating_add(stay));
-        if let (Some(until), Some(conn)) = (until, self.find_mut(id)) {
-            conn.timers.set(Timer::Expiry, until);
-            self.arm(slot);
-        }
+        self.expire_after(id, stay);
     }
 
     /// Takes an account's JWT over, for new logins and for those who are in.
@@ -362,6 +387,7 @@ impl Node {
         let account = self.accounts.get_mut(id);
         account.is_system = is_system;
         account.limits = standing.limits.clone();
+        account.is_callout = !standing.authorization.auth_users.is_empty();
         account.mappings = Mappings::compile(&standing.mappings, None).unwrap_or_else(|(at, why)| {
             error!("Mapping \"{}\" of account {key} is left out with the others: {why}", standing.mappings[at].source);
             Mappings::default()

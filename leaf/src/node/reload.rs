@@ -27,6 +27,7 @@ impl Node {
         self.link_accounts(&imports);
         let mut facts = Facts::new(&config, &self.identity, self.hasher.clone());
         facts.info.lame_duck = self.facts.info.lame_duck;
+        facts.info.xkey = self.facts.info.xkey.clone();
         let changed = facts.info.line() != self.facts.info.line();
         self.facts = facts;
         self.directory = directory;

@@ -20,6 +20,7 @@ use super::notify::Notifier;
 use super::resolver::{self, Worker};
 use super::server::{Server, TlsSetup};
 use super::{files, http, log, signal};
+use crate::auth::callout::ServerKeys;
 use crate::auth::nkey;
 use crate::config::cli::{self, Invocation};
 use crate::config::{self, Config, Flags};
@@ -182,7 +183,7 @@ async fn serve(program: &'static Program, started: Started<'_>) -> Result<(), St
     let signals = Signals::new()?;
     let mut seed = [0; 40];
     getrandom::fill(&mut seed).map_err(|error| format!("No randomness to start with: {error}"))?;
-    let server_id = server_id(&seed);
+    let server_id = nkey::server_id(&secret(&seed));
     welcome(name, &config, &server_id);
     let accounts = resolver::open(&config).await?;
     let host = config.host.clone().unwrap_or_else(|| default_host(&config).to_owned());
@@ -216,7 +217,8 @@ async fn serve(program: &'static Program, started: Started<'_>) -> Result<(), St
     let is_open = flags.config.is_none() && !config.login_required();
     let (orders, inbox) = tokio::sync::mpsc::unbounded_channel();
     let worker = Worker::new(&config, inbox);
-    let node = Node::with_zones(config, identity, draws, Box::new(time_zone))?;
+    let mut node = Node::with_zones(config, identity, draws, Box::new(time_zone))?;
+    node.hold_keys(ServerKeys::new(secret(&seed)));
     let (disks, mut answers) = Answers::start()?;
     let server = Server::new(node, Instant::now(), orders, disks);
     if let Some(worker) = worker {
@@ -303,10 +305,11 @@ async fn listen(host: &str, port: Option<u16>, what: &str) -> Result<(TcpListene
     Ok((listener, address))
 }
 
-fn server_id(seed: &[u8; 40]) -> String {
-    let mut key = [0; 32];
-    key.copy_from_slice(&seed[..32]);
-    nkey::server_id(&key)
+/// What the server's key is made of.
+fn secret(seed: &[u8; 40]) -> [u8; 32] {
+    let mut secret = [0; 32];
+    secret.copy_from_slice(&seed[..32]);
+    secret
 }
 
 fn identity(program: &'static str, config: &Config, host: &str, address: SocketAddr, server_id: String) -> Identity {

@@ -61,6 +61,9 @@ pub struct Info {
     pub acc_is_sys: bool,
     /// JetStream API level.
     pub api_lvl: u8,
+    /// Public curve key: what is sealed for the server is sealed with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub xkey: Option<String>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]

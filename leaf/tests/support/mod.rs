@@ -208,6 +208,18 @@ fn peer() -> Option<PathBuf> {
     std::env::split_paths(&path).map(|dir| dir.join("nats-server")).find(|file| file.is_file())
 }
 
+/// A program that `.ci/install` puts beside nats-server; as there, its absence is said aloud.
+pub(crate) fn tool(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file());
+    if found.is_none() {
+        let required = std::env::var_os("PETIOLE_REQUIRE_PEERS").is_some();
+        assert!(!required, "no {name} on the PATH, and PETIOLE_REQUIRE_PEERS is set: run .ci/install");
+        eprintln!("SKIPPED: no {name} on the PATH");
+    }
+    found
+}
+
 /// What bytes travel on: a socket, or TLS on one.
 pub(crate) trait Stream: Read + Write + Send {}
 
@@ -313,6 +325,13 @@ impl Client {
         }
     }
 
+    /// The same, past what is left of an INFO.
+    pub(crate) fn message_after_info(&mut self) -> Vec<u8> {
+        let rest = self.until("MSG ");
+        self.heard = rest.as_bytes()[rest.find("MSG ").unwrap()..].to_vec();
+        self.message()
+    }
+
     /// Reads to the end, whatever it is.
     pub(crate) fn ends(&mut self) {
         let error = std::io::copy(&mut self.stream, &mut std::io::sink()).err();
@@ -373,6 +392,16 @@ pub(crate) fn same(name: &str, config: &str, play: impl Fn(&mut Server) -> Strin
         assert!(ours == theirs, "{name}\nours:\n{ours}\ntheirs:\n{theirs}");
     }
     ours
+}
+
+/// With all lists sorted: nats-server's are in any order.
+pub(crate) fn in_order(mut value: serde_json::Value) -> serde_json::Value {
+    match &mut value {
+        serde_json::Value::Array(list) => list.sort_by_key(serde_json::Value::to_string),
+        serde_json::Value::Object(map) => map.values_mut().for_each(|value| *value = in_order(value.take())),
+        _ => {}
+    }
+    value
 }
 
 /// All but INFO, which differs in what it says of the server.

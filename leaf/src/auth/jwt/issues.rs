@@ -365,6 +365,7 @@ mod tests {
         let text = || Box::<str>::from("");
         Token {
             issuer: text(),
+            audience: "".into(),
             subject: "AIMP".into(),
             name: text(),
             id: text(),

@@ -82,6 +82,8 @@ pub struct Token<B> {
     pub issuer: Box<str>,
     /// `sub`: the public key it is about.
     pub subject: Box<str>,
+    /// `aud`: whom it is for; empty for anybody.
+    pub audience: Box<str>,
     /// `name`.
     pub name: Box<str>,
     /// `jti`.
@@ -137,6 +139,8 @@ struct Claims<B> {
     #[serde(default)]
     sub: Box<str>,
     #[serde(default)]
+    aud: Box<str>,
+    #[serde(default)]
     name: Box<str>,
     #[serde(default)]
     jti: Box<str>,
@@ -185,6 +189,7 @@ pub fn decode<B: Body>(text: &str) -> Result<Token<B>, TokenError> {
     Ok(Token {
         issuer: claims.iss.into(),
         subject: claims.sub,
+        audience: claims.aud,
         name: claims.name,
         id: claims.jti,
         issued_at: claims.iat,

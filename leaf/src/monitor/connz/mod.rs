@@ -14,7 +14,7 @@ use super::time::Rfc3339;
 use super::{Refusal, Response, View};
 use crate::account::AccountId;
 use connection::Connection;
-pub(super) use connection::kind;
+pub(crate) use connection::kind;
 use options::{Options, Order, State};
 use row::Row;
 

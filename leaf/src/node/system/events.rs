@@ -1,6 +1,6 @@
 //! What the server tells of its own accord in the system account. Where nobody listens there, nothing is made.
 
-use super::super::{CloseReason, Conn, Nanos, Node, SECOND};
+use super::super::{CloseReason, Conn, ConnId, Nanos, Node, SECOND};
 use super::super::{Command, Kind};
 use crate::account::AccountId;
 use crate::message::Message;
@@ -27,13 +27,6 @@ impl Default for Beat {
     fn default() -> Self {
         Self { stats_at: STATS_FIRST, stats_after: STATS_FIRST, counts_at: COUNTS_EVERY }
     }
-}
-
-/// What became of somebody who wanted to come in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Login {
-    Granted,
-    Refused,
 }
 
 impl Node {
@@ -86,28 +79,26 @@ impl Node {
         });
     }
 
-    /// A login has been decided.
-    pub(crate) fn tell_login(&mut self, slot: u32, login: Login) {
-        if !self.has_audience() {
-            return;
+    /// Somebody has logged in.
+    pub(crate) fn tell_login(&mut self, slot: u32) {
+        let Some(account) = self.conns[slot as usize].core.account.filter(|_| self.has_audience()) else { return };
+        self.tell_count(account);
+        let subject = format!("$SYS.ACCOUNT.{}.CONNECT", self.accounts.get(account).name);
+        self.tell_system(subject.as_bytes(), |node, stamp| events::connected(node, &node.conns[slot as usize], stamp));
+    }
+
+    /// Somebody was not let in. The system account hears of it, and `account`, which is told why.
+    pub(crate) fn tell_refusal(&mut self, id: ConnId, account: AccountId, why: &str) {
+        let reason = CloseReason::AuthenticationViolation.text();
+        let told = |node: &Self, stamp: &Stamp, why: &str| {
+            node.find(id).map(|conn| events::disconnected(node, conn, why, stamp)).unwrap_or_default()
+        };
+        if self.has_audience() {
+            let subject = format!("$SYS.SERVER.{}.CLIENT.AUTH.ERR", self.identity.server_id);
+            self.tell_system(subject.as_bytes(), |node, stamp| told(node, stamp, reason));
         }
-        let account = self.conns[slot as usize].core.account;
-        match (login, account) {
-            (Login::Granted, Some(account)) => {
-                self.tell_count(account);
-                let subject = format!("$SYS.ACCOUNT.{}.CONNECT", self.accounts.get(account).name);
-                self.tell_system(subject.as_bytes(), |node, stamp| {
-                    events::connected(node, &node.conns[slot as usize], stamp)
-                });
-            }
-            (Login::Granted, None) => {}
-            (Login::Refused, _) => {
-                let subject = format!("$SYS.SERVER.{}.CLIENT.AUTH.ERR", self.identity.server_id);
-                let reason = CloseReason::AuthenticationViolation.text();
-                self.tell_system(subject.as_bytes(), |node, stamp| {
-                    events::disconnected(node, &node.conns[slot as usize], reason, stamp)
-                });
-            }
+        if self.system.account.is_some() {
+            self.tell_in(account, b"$SYS.ACCOUNT.CLIENT.AUTH.ERR", |node, stamp| told(node, stamp, why));
         }
     }
 
@@ -149,13 +140,19 @@ impl Node {
 
     /// Publishes what `body` makes in the system account, unless nobody would hear it.
     fn tell_system(&mut self, subject: &[u8], body: impl FnOnce(&Self, &Stamp) -> Vec<u8>) {
-        let Some(system) = self.system.account else { return };
-        if subject.is_empty() || self.accounts.get_mut(system).interest.lookup(subject).is_empty() {
+        if let Some(system) = self.system.account {
+            self.tell_in(system, subject, body);
+        }
+    }
+
+    /// The same in any account.
+    fn tell_in(&mut self, account: AccountId, subject: &[u8], body: impl FnOnce(&Self, &Stamp) -> Vec<u8>) {
+        if subject.is_empty() || self.accounts.get_mut(account).interest.lookup(subject).is_empty() {
             return;
         }
         let stamp = self.stamp();
         let body = body(self, &stamp);
-        self.publish_as_server(system, &Message { subject, reply: b"", header_len: 0, body: &body, framed: b"" });
+        self.publish_as_server(account, &Message { subject, reply: b"", header_len: 0, body: &body, framed: b"" });
     }
 
     fn stamp(&mut self) -> Stamp {

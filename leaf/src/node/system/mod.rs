@@ -18,7 +18,7 @@ use crate::account::AccountId;
 use crate::interest::SubId;
 use crate::message::Message;
 use crate::monitor::{Endpoint, HostFacts};
-pub(super) use events::{Beat, Login};
+pub(super) use events::Beat;
 
 /// In place of a connection's slot: the subscription is the server's own.
 pub(super) const SERVER: u32 = u32::MAX;
@@ -59,6 +59,8 @@ pub(crate) enum Service {
     Claims,
     /// Take the hub's answers for records of this outbox.
     Outbox(u32),
+    /// The answer of an auth callout about this connection.
+    Callout(ConnId),
 }
 
 /// What is told of one account.
@@ -235,7 +237,6 @@ impl Node {
         for (at, (subject, service)) in self.system_services().into_iter().enumerate() {
             self.offer(account, at + 1, &subject, service);
         }
-        self.system.own = self.accounts.get(account).interest.len();
     }
 
     fn system_services(&self) -> Vec<(String, Service)> {
@@ -270,7 +271,8 @@ impl Node {
         }
     }
 
-    fn offer(&mut self, account: AccountId, sid: usize, subject: &str, service: Service) {
+    /// Puts a service into the interest of an account.
+    pub(super) fn offer(&mut self, account: AccountId, sid: usize, subject: &str, service: Service) -> SubId {
         let id = self.subs.next_id();
         let place = self.accounts.get_mut(account).interest.insert(subject.as_bytes(), None, id);
         self.subs.insert(Sub {
@@ -288,6 +290,16 @@ impl Node {
         });
         self.system.services.insert(id, service);
         self.interest_came(account, subject.as_bytes(), None, id);
+        self.system.own += usize::from(self.system.account == Some(account));
+        id
+    }
+
+    /// Takes a service back.
+    pub(super) fn withdraw(&mut self, id: SubId) {
+        let Some(sub) = self.subs.get(id) else { return };
+        self.system.own -= usize::from(self.system.account == Some(sub.account));
+        self.system.services.remove(&id);
+        self.remove_sub(id);
     }
 
     /// Asks the shell for what the answers take, if anything waits.

@@ -25,6 +25,7 @@ impl Node {
         let (reply, body) = (&*request.reply, &*request.body);
         match request.service {
             Service::Claims => drop(self.account_request(&request.subject, reply, body)),
+            Service::Callout(id) => self.called_back(id, body),
             Service::Stats => self.serve_stats(host, request),
             Service::Subscribers => self.serve_subscribers(request),
             Service::CountSubs => self.serve_count_subs(request),
