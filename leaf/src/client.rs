@@ -465,7 +465,9 @@ impl Peer for Client {
         let user = self.identity.as_ref().map_or("", |identity| &*identity.name);
         match &self.about {
             None => About { user, ..About::default() },
-            Some(told) => About { name: &told.name, lang: &told.lang, version: &told.version, user, trouble: "" },
+            Some(told) => {
+                About { name: &told.name, lang: &told.lang, version: &told.version, user, ..About::default() }
+            }
         }
     }
 }

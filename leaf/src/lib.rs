@@ -10,6 +10,7 @@ pub mod interest;
 pub mod link;
 pub mod message;
 pub mod monitor;
+pub mod mqtt;
 pub mod node;
 pub mod outbox;
 pub mod shell;

@@ -4,8 +4,8 @@ use crate::session::{Facts, Limits};
 use crate::{Forwarded, Property, QoS, Reason, Version};
 
 /// Bytes that a PUBLISH takes beside topic, properties and payload, at most: fixed header, topic length, packet id,
-/// length of the properties, message expiry, topic alias, one subscription identifier.
-pub const PUBLISH_OVERHEAD_BYTES: usize = 5 + 2 + 2 + 4 + 5 + 3 + 5;
+/// length of the properties, message expiry, topic alias. Subscription identifiers take five more each.
+pub const PUBLISH_OVERHEAD_BYTES: usize = 5 + 2 + 2 + 4 + 5 + 3;
 
 /// PINGRESP.
 pub const PINGRESP: [u8; 2] = [0xd0, 0];
@@ -27,8 +27,8 @@ pub struct Publish<'a> {
     pub alias: u16,
     /// What is left of its life, seconds.
     pub expiry: Option<u32>,
-    /// 0 for none.
-    pub subscription_id: u32,
+    /// Of all subscriptions it is sent for.
+    pub subscription_ids: &'a [u32],
     /// The publisher's properties.
     pub forwarded: Forwarded<'a>,
     /// What it says.
@@ -37,10 +37,7 @@ pub struct Publish<'a> {
 
 impl Publish<'_> {
     fn properties_len(&self) -> usize {
-        let subscription = match self.subscription_id {
-            0 => 0,
-            id => 1 + varint_len(id),
-        };
+        let subscription: usize = self.subscription_ids.iter().map(|id| 1 + varint_len(*id)).sum();
         self.forwarded.len()
             + if self.alias > 0 { 3 } else { 0 }
             + if self.expiry.is_some() { 5 } else { 0 }
@@ -92,9 +89,9 @@ impl Publish<'_> {
             out.push(Property::TopicAlias as u8);
             out.extend_from_slice(&self.alias.to_be_bytes());
         }
-        if self.subscription_id > 0 {
+        for &id in self.subscription_ids {
             out.push(Property::SubscriptionId as u8);
-            varint(self.subscription_id, out);
+            varint(id, out);
         }
         self.forwarded.write(out);
     }

@@ -18,7 +18,7 @@ mod session;
 pub mod subject;
 pub mod topic;
 
-pub use property::{Forwarded, Properties, Property, Value};
+pub use property::{Forwarded, Properties, Property, Value, write_property};
 pub use reason::{Reason, Violation};
 pub use session::{
     Ack, Added, Connection, Delivered, Ending, Event, Facts, Limits, Opening, Outgoing, QUEUED_MAX, RECEIVE_MAX,

@@ -221,7 +221,7 @@ pub struct Forwarded<'a> {
 
 impl<'a> Forwarded<'a> {
     /// A block in which everything goes on; it is one that [`Self::write`] wrote.
-    pub(crate) fn known(block: &'a [u8]) -> Self {
+    pub fn known(block: &'a [u8]) -> Self {
         Self { block, len: block.len(), all: true }
     }
 
@@ -265,6 +265,29 @@ impl<'a> Forwarded<'a> {
     /// Them, to look into.
     pub fn properties(self) -> impl Iterator<Item = (Property, Value<'a>)> {
         Properties(self.block).iter().filter(|(property, _)| property.bit() & allowed::FORWARDED != 0)
+    }
+}
+
+/// Appends one property to a block.
+pub fn write_property(property: Property, value: Value<'_>, out: &mut Vec<u8>) {
+    let text = |bytes: &[u8], out: &mut Vec<u8>| {
+        // Whoever calls this has a text of a packet or has cut it.
+        let bytes = &bytes[..bytes.len().min(u16::MAX.into())];
+        out.extend_from_slice(&(bytes.len() as u16).to_be_bytes());
+        out.extend_from_slice(bytes);
+    };
+    out.push(property as u8);
+    match value {
+        Value::Byte(byte) => out.push(byte),
+        Value::Two(two) => out.extend_from_slice(&two.to_be_bytes()),
+        Value::Four(four) if property == Property::SubscriptionId => crate::encode::varint(four, out),
+        Value::Four(four) => out.extend_from_slice(&four.to_be_bytes()),
+        Value::Text(value) => text(value.as_bytes(), out),
+        Value::Binary(bytes) => text(bytes, out),
+        Value::Pair(name, value) => {
+            text(name.as_bytes(), out);
+            text(value.as_bytes(), out);
+        }
     }
 }
 

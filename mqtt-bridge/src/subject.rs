@@ -9,7 +9,7 @@
 //! | space, tab, LF, CR, FF | `/_`, `/t`, `/n`, `/r`, `/f` (ours: nats-server refuses such topics) |
 //! | anything else | itself |
 //!
-//! `docs/mqtt-topics.md` has the corner cases.
+//! `docs/mqtt.md` has the corner cases.
 
 /// What a level of a filter turns into.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -42,6 +42,7 @@ impl Default for Config {
             tls: None,
             allow_non_tls: false,
             auth: Auth::default(),
+            mqtt: None,
             operator: None,
             accounts: vec![Account { name: GLOBAL_ACCOUNT.to_owned(), ..Account::default() }],
             feature_flags: BTreeMap::new(),

@@ -20,6 +20,7 @@ mod links;
 mod listen;
 mod log;
 mod model;
+mod mqtt;
 mod operator;
 mod parse;
 mod permissions;
@@ -38,6 +39,7 @@ pub use error::{At, Error, Errors, Place};
 pub use flags::Flags;
 pub use links::{ClientTls, Compression, LeafListener, Leafnodes, Mode, Remote, RemoteUrl, Timeout, Version};
 pub use model::*;
+pub use mqtt::Mqtt;
 pub use read::read;
 
 /// Where a configuration comes from.

@@ -54,6 +54,8 @@ pub struct Config {
     pub allow_non_tls: bool,
     /// Who may log in, and to which account.
     pub auth: Auth,
+    /// `mqtt`, if the server listens for it.
+    pub mqtt: Option<super::Mqtt>,
     /// Operator mode, if the server is in it: accounts and users then come as JWTs.
     pub operator: Option<Operator>,
     /// The accounts, `$G` first, then as in the file; users refer to them by index.

@@ -42,7 +42,6 @@ fn is_known(key: &str) -> bool {
         "cluster"
             | "gateway"
             | "jetstream"
-            | "mqtt"
             | "websocket"
             | "ws"
             | "resolver_tls"

@@ -397,7 +397,7 @@ impl<H: Handshake> Peer for Link<H> {
     fn about(&self) -> About<'_> {
         let Session { name, version, trouble, identity, .. } = &self.session;
         let user = identity.as_ref().map_or("", |identity| &*identity.name);
-        About { name, lang: "", version, user, trouble }
+        About { name, version, user, trouble, ..About::default() }
     }
 }
 

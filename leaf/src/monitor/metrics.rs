@@ -13,6 +13,7 @@ pub(super) fn page(view: &View<'_>) -> Response {
     connections(&mut text, view);
     traffic(&mut text, view.node);
     accounts(&mut text, view.node);
+    mqtt(&mut text, view.node);
     requests(&mut text, view);
     Response { status: 200, content_type: "text/plain; version=0.0.4; charset=utf-8", body: text.0.into_bytes() }
 }
@@ -102,6 +103,62 @@ fn accounts(text: &mut Text, node: &Node) {
         for account in node.accounts.iter() {
             text.sample(name, &[("account", &account.name)], figure(account));
         }
+    }
+}
+
+/// The versions of MQTT and its qualities of service, as labels.
+const MQTT_VERSIONS: [&str; 3] = ["3.1", "3.1.1", "5.0"];
+const QOS: [&str; 3] = ["0", "1", "2"];
+
+fn mqtt(text: &mut Text, node: &Node) {
+    if node.config.mqtt.is_none() {
+        return;
+    }
+    let mqtt = node.mqtt_figures();
+    let of = |text: &mut Text, name: &str, kind: &str, help: &str, label: &str, values: [&str; 3], counts: [u64; 3]| {
+        text.family(name, kind, help);
+        for (value, count) in values.iter().zip(counts) {
+            text.sample(name, &[(label, value)], count);
+        }
+    };
+    let tally = mqtt.tally;
+    of(text, "petiole_mqtt_clients", "gauge", "MQTT clients now.", "version", MQTT_VERSIONS, tally.connected);
+    of(
+        text,
+        "petiole_mqtt_clients_total",
+        "counter",
+        "MQTT clients ever.",
+        "version",
+        MQTT_VERSIONS,
+        tally.connections,
+    );
+    of(text, "petiole_mqtt_received_total", "counter", "Messages from MQTT clients.", "qos", QOS, tally.received);
+    of(
+        text,
+        "petiole_mqtt_sent_total",
+        "counter",
+        "Messages to MQTT clients, queued ones included.",
+        "qos",
+        QOS,
+        tally.sent,
+    );
+    text.gauge("petiole_mqtt_absent_sessions", "Sessions whose client is away.", mqtt.absent);
+    text.gauge(
+        "petiole_mqtt_absent_queued_bytes",
+        "Bytes that wait for clients that are away.",
+        mqtt.absent_queued_bytes,
+    );
+    text.gauge("petiole_mqtt_retained", "Retained messages.", mqtt.retained);
+    text.gauge("petiole_mqtt_retained_bytes", "Bytes of retained messages.", mqtt.retained_bytes);
+    let name = "petiole_mqtt_dropped_total";
+    text.family(name, "counter", "Messages not delivered to an MQTT client, or not retained.");
+    for (reason, count) in [
+        ("queue_full", tally.dropped_full),
+        ("packet_too_large", tally.dropped_large),
+        ("no_topic", tally.unmappable),
+        ("retained_full", tally.retained_refused),
+    ] {
+        text.sample(name, &[("reason", reason)], count);
     }
 }
 

@@ -43,7 +43,7 @@ struct Varz<'a> {
     cluster: Unused,
     gateway: Unused,
     leaf: Unused,
-    mqtt: Unused,
+    mqtt: Mqtt<'a>,
     websocket: Unused,
     jetstream: Unused,
     tls_timeout: f64,
@@ -86,6 +86,32 @@ struct Varz<'a> {
     slow_consumer_stats: ByKind,
     stale_connection_stats: ByKind,
     disk_io_wait_stats: DiskWaits,
+}
+
+/// What is configured of MQTT; nothing without it, as in nats-server.
+#[derive(Default, Serialize)]
+struct Mqtt<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    port: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_timeout: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ack_wait: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_ack_pending: Option<u16>,
+}
+
+fn mqtt(config: &crate::config::Config) -> Mqtt<'_> {
+    let Some(mqtt) = &config.mqtt else { return Mqtt::default() };
+    Mqtt {
+        host: mqtt.host.as_deref(),
+        port: mqtt.port,
+        tls_timeout: mqtt.tls.as_ref().map(|tls| tls.timeout.as_secs_f64()),
+        ack_wait: mqtt.ack_wait.map(|wait| wait.as_nanos() as u64),
+        max_ack_pending: Some(mqtt.max_ack_pending),
+    }
 }
 
 /// A number of each kind of connection.
@@ -153,7 +179,7 @@ pub(super) fn page(view: &View<'_>) -> Response {
         cluster: Unused {},
         gateway: Unused {},
         leaf: Unused {},
-        mqtt: Unused {},
+        mqtt: mqtt(config),
         websocket: Unused {},
         jetstream: Unused {},
         tls_timeout: tls_timeout.as_secs_f64(),

@@ -254,6 +254,7 @@ pub enum CloseReason {
     HandshakeTimeout,
     RemoteRemoved,
     RulesChanged,
+    DuplicateClientId,
 }
 
 impl CloseReason {
@@ -293,6 +294,7 @@ impl CloseReason {
             Self::HandshakeTimeout => "Stale Connection",
             // nats-server has no words of its own for these.
             Self::RemoteRemoved | Self::RulesChanged => "Client Closed",
+            Self::DuplicateClientId => "Duplicate Client ID",
         }
     }
 

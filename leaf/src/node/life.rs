@@ -46,6 +46,8 @@ pub struct ClosedConn {
     pub version: Box<str>,
     /// Who it was.
     pub user: Box<str>,
+    /// Its client id, if it spoke MQTT.
+    pub mqtt_client: Option<Box<str>>,
     /// Its TLS.
     pub tls: Option<Box<TlsFacts>>,
 }
@@ -113,7 +115,9 @@ impl Node {
             self.close(id, CloseReason::MaxConnections);
             return self.settle();
         }
+        let speaks_first = self.conns[id.slot()].peer.speaks_mqtt();
         let login = match is_client {
+            true if speaks_first => Some(self.mqtt_login_within()),
             true => self.facts.info.auth_required.then_some(self.facts.login_within),
             false => Some(self.facts.links.login_within),
         };
@@ -157,6 +161,7 @@ impl Node {
 
     /// Lets go of what ended during the last call.
     pub(super) fn settle(&mut self) {
+        self.mqtt_queued();
         self.wake_system();
         self.follow_links();
         self.drive_forwards();
@@ -170,8 +175,10 @@ impl Node {
             return;
         }
         self.link_down(id);
+        let reason = self.conns[id.slot()].closing.unwrap_or(CloseReason::ClientClosed);
+        let count = self.conns[id.slot()].subs.len();
+        self.mqtt_detach(id, reason);
         let subs: Vec<SubId> = self.conns[id.slot()].subs.iter().copied().collect();
-        let count = subs.len();
         for sub in subs {
             self.remove_sub(sub);
         }
@@ -179,7 +186,6 @@ impl Node {
             self.forget_question(&asked);
         }
         let mut conn = self.conns.remove(id.slot());
-        let reason = conn.closing.unwrap_or(CloseReason::ClientClosed);
         let words = conn.peer.farewell(reason);
         self.log_end(&conn, reason, words.as_deref());
         self.count_end(&conn, reason);
@@ -274,6 +280,7 @@ impl Node {
             lang: about.lang.into(),
             version: about.version.into(),
             user: about.user.into(),
+            mqtt_client: about.mqtt_client.map(Into::into),
             tls: conn.tls.clone(),
         });
     }
@@ -469,6 +476,9 @@ impl Node {
         conn.core.account = Some(account);
         conn.timers.stop(Timer::Login);
         self.with_peer(slot, |peer, cx| peer.logged_in(cx, identity));
+        if self.conns[slot as usize].peer.speaks_mqtt() {
+            self.mqtt_attach(slot);
+        }
         self.conns[slot as usize].offered = Box::default();
         self.tell_login(slot);
         if self.conns[slot as usize].core.link.is_some() {

@@ -15,6 +15,7 @@ mod import;
 mod lame_duck;
 mod life;
 mod links;
+mod mqtt;
 mod operator;
 mod outq;
 mod pacer;
@@ -343,6 +344,7 @@ pub struct Node {
     /// Links that came up or went down.
     link_events: VecDeque<LinkEvent>,
     lame_duck: Option<lame_duck::LameDuck>,
+    mqtt_scratch: mqtt::Scratch,
 }
 
 impl Node {
@@ -403,8 +405,10 @@ impl Node {
             remotes: Remotes::default(),
             link_events: VecDeque::new(),
             lame_duck: None,
+            mqtt_scratch: mqtt::Scratch::default(),
         };
         node.link_accounts(&[]);
+        node.raise_mqtt();
         node.raise_system_account()?;
         node.raise_system();
         node.set_remotes()?;
@@ -442,8 +446,14 @@ impl Node {
     pub fn deadline(&self) -> Option<Nanos> {
         let timer = self.timers.peek().map(|Reverse((at, ..))| *at);
         let duck = self.lame_duck.as_ref().map(lame_duck::LameDuck::due);
-        let others =
-            [self.operators_due(), self.system_due(), self.responses.due(), self.forwards_due(), self.remotes.due()];
+        let others = [
+            self.operators_due(),
+            self.system_due(),
+            self.responses.due(),
+            self.forwards_due(),
+            self.mqtt_due(),
+            self.remotes.due(),
+        ];
         timer.into_iter().chain(duck).chain(others.into_iter().flatten()).min()
     }
 
@@ -599,6 +609,7 @@ impl Node {
             }
             Action::Secure => self.start_tls(slot),
             Action::Discovered(urls) => self.remotes.discovered(self.conns[slot as usize].core.id, urls),
+            Action::Mqtt(event) => self.mqtt_event(slot, event),
         }
     }
 
@@ -737,6 +748,7 @@ impl Node {
         self.sweep_store();
         self.beat();
         self.tick_forwards();
+        self.mqtt_tick();
         self.settle();
         self.dial();
     }
@@ -765,6 +777,9 @@ impl Node {
     /// Asks for a sign of life, unless there was one in the last interval; the second unanswered
     /// question too many ends the connection.
     fn ping(&mut self, id: ConnId) {
+        if self.find(id).is_some_and(|conn| conn.peer.speaks_mqtt()) {
+            return self.mqtt_keep_alive(id);
+        }
         let now = self.now;
         let Some(conn) = self.find(id) else { return };
         let (interval, max) = conn.peer.keepalive(&self.facts.limits);

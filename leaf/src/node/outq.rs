@@ -24,6 +24,10 @@ const SPARE_LARGE_MAX: usize = 16;
 pub struct Pool {
     small: Vec<Vec<u8>>,
     large: Vec<Vec<u8>>,
+    /// What deliveries to MQTT need; away only while a peer of MQTT writes.
+    pub(crate) mqtt: Option<Box<crate::mqtt::Shared>>,
+    /// Counts routings, so that a peer can tell one message from the next.
+    pub(crate) routings: u64,
 }
 
 impl Pool {
@@ -93,6 +97,14 @@ impl OutQueue {
         write(tail);
         let grown = tail.len() - before;
         self.pending += grown;
+    }
+
+    /// Takes the last `count` bytes back, which one [`Self::append`] has added.
+    pub(crate) fn retract(&mut self, count: usize) {
+        let Some(Chunk::Owned(bytes)) = self.chunks.back_mut() else { return };
+        debug_assert!(count <= bytes.len(), "more than was appended");
+        bytes.truncate(bytes.len() - count);
+        self.pending -= count;
     }
 
     /// Appends `bytes`.

@@ -12,6 +12,7 @@ use crate::account::{AccountId, Accounts};
 use crate::auth::directory::{Connection, Identity};
 use crate::config::{Limits, Mode};
 use crate::message::Message;
+use crate::mqtt::Mqtt;
 use crate::wire::{Connect, Missing};
 
 /// What kind of connection it is; decides who is served first in a queue group.
@@ -133,6 +134,16 @@ pub trait Peer {
 
     /// What monitoring shows of it.
     fn about(&self) -> About<'_>;
+
+    /// Itself, if it speaks MQTT.
+    fn mqtt(&mut self) -> Option<&mut Mqtt> {
+        None
+    }
+
+    /// Whether it speaks MQTT: there the client speaks first, and keeps the connection alive.
+    fn speaks_mqtt(&self) -> bool {
+        false
+    }
 }
 
 /// What a peer may know and touch while it is called.
@@ -305,6 +316,8 @@ pub enum Action<'a> {
     Secure,
     /// Other addresses of the hub at the other end, `host:port`.
     Discovered(Vec<String>),
+    /// What only MQTT asks for.
+    Mqtt(mqtt_bridge::Event<'a>),
 }
 
 /// What monitoring and the log show of a peer.
@@ -320,4 +333,6 @@ pub struct About<'a> {
     pub user: &'a str,
     /// What it last complained of.
     pub trouble: &'a str,
+    /// The client id, of those who speak MQTT.
+    pub mqtt_client: Option<&'a str>,
 }

@@ -6,13 +6,14 @@ use super::conn::{CloseReason, Conn};
 use super::forward::Forwards;
 use super::import::Link;
 use super::peer::Out;
-use super::system::System;
+use super::system::{SERVER, System};
 use super::{ConnId, Draw, Facts, Nanos, Node, Role, Tally};
 use crate::account::AccountId;
 use crate::account::mapping::Mapped;
 use crate::account::sharing::ServiceImport;
 use crate::interest::SubId;
 use crate::message::Message;
+use crate::mqtt::ABSENT;
 use crate::store::Time;
 
 /// Bodies from this size on are shared between receivers instead of copied, bytes.
@@ -156,7 +157,8 @@ struct Parts<'a> {
 
 /// Borrows the parts of a node one by one, so that its accounts stay free for the matches.
 macro_rules! parts {
-    ($node:expr) => {
+    ($node:expr) => {{
+        $node.pool.routings += 1;
         Parts {
             conns: &mut $node.conns,
             subs: &mut $node.subs,
@@ -175,7 +177,7 @@ macro_rules! parts {
             now: $node.now,
             wall: (i128::from($node.now) + $node.wall) as Time,
         }
-    };
+    }};
 }
 
 impl Node {
@@ -466,13 +468,17 @@ impl Routing<'_> {
         true
     }
 
-    /// The subscription is the server's own.
+    /// The subscription is the server's own, or one whose client is away.
     #[cold]
     fn ask_server(&mut self, id: SubId, message: &Message<'_>) -> bool {
-        // It does not talk to itself.
-        let Some(from) = self.from else { return false };
         let node = &mut self.node;
         let Some(sub) = node.subs.get_mut(id) else { return false };
+        if sub.conn != SERVER {
+            let Some(shared) = &mut node.pool.mqtt else { return false };
+            return shared.deliver_absent(sub.conn & !ABSENT, message, sub, node.now, node.pool.routings);
+        }
+        // It does not talk to itself.
+        let Some(from) = self.from else { return false };
         sub.delivered += 1;
         if let Some(log) = node.system.outbox_of(id) {
             return node.forwards.hear(log, node.now, node.wall, message);

@@ -7,7 +7,7 @@ use super::{CloseReason, ConnId, Facts, Nanos, Node};
 use crate::account::sharing::Imports;
 use crate::auth::directory::Directory;
 use crate::auth::jwt::{Operator, Token};
-use crate::config::{Config, Resolver};
+use crate::config::{self, Config, Resolver};
 use crate::interest::SubId;
 
 impl Node {
@@ -34,6 +34,7 @@ impl Node {
         self.config = config;
         self.reread_accounts();
         self.raise_system();
+        self.reread_mqtt();
         self.config_loaded = now;
         self.check_logins();
         self.check_count();
@@ -125,6 +126,7 @@ fn fixed_field(old: &Config, new: &Config) -> Option<&'static str> {
         ("ServerName", old.server_name != new.server_name),
         ("HTTPBasePath", old.http_base_path != new.http_base_path),
         ("HTTPPort", old.monitor != new.monitor),
+        ("MQTT", config::Mqtt::fixed(&old.mqtt) != config::Mqtt::fixed(&new.mqtt)),
         ("StoreDir", old.store_dir != new.store_dir),
         ("StoreAndForward", old.forwards != new.forwards),
         ("TrustedOperators", trusted(old) != trusted(new)),

@@ -11,6 +11,7 @@ use super::server::{Server, TlsSetup};
 use super::tls::ServerTls;
 use crate::client::Client;
 use crate::config::{self, Config};
+use crate::mqtt::Mqtt;
 use crate::node::Peer;
 
 /// How long a listener waits that could not accept.
@@ -28,7 +29,7 @@ pub struct Program {
 impl Program {
     /// All listeners, that of the clients first.
     pub(super) fn listeners(&self) -> impl Iterator<Item = &'static Listener> {
-        std::iter::once(&CLIENTS).chain(self.listeners)
+        [&CLIENTS, &MQTT].into_iter().chain(self.listeners)
     }
 }
 
@@ -67,6 +68,18 @@ static CLIENTS: Listener = Listener {
         Some(Endpoint { host, port: config.port, tls, tls_optional: config.allow_non_tls })
     },
     peer: || Box::new(Client::new()),
+};
+
+/// The listener for MQTT, which both programs can have.
+static MQTT: Listener = Listener {
+    what: "MQTT client",
+    port: "MQTT port",
+    at: |config| {
+        let mqtt = config.mqtt.as_ref()?;
+        let (host, tls) = (mqtt.host.as_deref(), mqtt.tls.as_ref());
+        Some(Endpoint { host, port: mqtt.port, tls, tls_optional: false })
+    },
+    peer: || Box::new(Mqtt::new()),
 };
 
 /// A listener that is open.

@@ -114,6 +114,8 @@ struct Socket {
     waiting: Cell<bool>,
     writer: RefCell<Option<AbortHandle>>,
     closed: Cell<bool>,
+    /// Its last words are on their way: what it still sends is read, so that they are not lost over it.
+    lingers: Cell<bool>,
     reader: RefCell<Option<Waker>>,
     tls: RefCell<Option<Box<Tls>>>,
 }
@@ -352,6 +354,7 @@ impl Server {
     fn close(self: &Rc<Self>, id: ConnId, farewell: OutQueue) {
         let Some(socket) = self.sockets.borrow_mut().get_mut(id.slot()).and_then(Option::take) else { return };
         socket.closed.set(true);
+        socket.lingers.set(!farewell.is_empty());
         socket.wake();
         // It waits for room that a stuck receiver never makes, and would keep the socket open.
         if let Some(writer) = socket.writer.take() {
@@ -435,6 +438,7 @@ impl Server {
             waiting: Cell::new(false),
             writer: RefCell::default(),
             closed: Cell::new(false),
+            lingers: Cell::new(false),
             reader: RefCell::default(),
             tls: RefCell::default(),
         });
@@ -527,11 +531,32 @@ impl Reader {
                 Some(Read::Bytes) => continue,
                 Some(Read::End) => CloseReason::ClientClosed,
                 Some(Read::Failed) => CloseReason::ReadError,
-                None => return,
+                None => return self.linger().await,
             };
             let id = self.socket.id;
             return self.server.with_node(|node, now| node.closed(now, id, reason));
         }
+    }
+
+    /// A socket that is closed with unread bytes is reset, and then the other side may never see the last words.
+    async fn linger(self) {
+        let Self { socket, read, .. } = self;
+        if !socket.lingers.get() {
+            return;
+        }
+        // With it goes the last hold on the writing side but for whoever writes the last words.
+        drop(socket);
+        let rest = async {
+            let mut sink = [0; 4096];
+            while read.readable().await.is_ok() {
+                match read.try_read(&mut sink) {
+                    Ok(0) => return,
+                    Err(error) if error.kind() != io::ErrorKind::WouldBlock => return,
+                    _ => {}
+                }
+            }
+        };
+        let _ = tokio::time::timeout(FAREWELL_WITHIN, rest).await;
     }
 
     /// Reads once and hands over what came; `None` when the node has closed the connection.

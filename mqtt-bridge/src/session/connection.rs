@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::aliases::{Incoming, Outgoing as Aliases};
 use super::message::{Delivered, Outgoing, Will};
-use super::queue::{Acked, Wire, seconds_left};
+use super::queue::{Acked, Ids, Wire, seconds_left};
 use super::{Facts, Limits, RECEIVE_MAX, RELEASES_MAX, Session, Sink};
 use crate::encode::{self, AckKind};
 use crate::packet::{self, Connect, ConnectError, Framing, Packet, Publish, Subscribe, Unsubscribe};
@@ -68,7 +68,23 @@ struct Open {
     acks: VecDeque<Ack>,
     /// The owner's names of messages that need not be kept any more.
     gone: Vec<u64>,
+    last: Last,
     session: Box<Session>,
+}
+
+/// The last message that was written: if it matches another subscription too, it is written anew.
+#[derive(Debug, Default)]
+struct Last {
+    serial: u64,
+    /// Bytes on the wire.
+    bytes: usize,
+    /// What waited after it was written.
+    pending: usize,
+    qos: QoS,
+    id: u16,
+    retain: bool,
+    alias: (u16, bool),
+    ids: Ids,
 }
 
 /// An acknowledgement for the client that may have to wait for the disk.
@@ -252,16 +268,20 @@ impl Connection {
         let mut session = session.unwrap_or_else(|| Box::new(Session::new(&client_id, expiry)));
         session.expiry = expiry;
         session.will = opening.will;
+        let patience = match limits.keep_alive_max {
+            max if max > 0 && version == Version::V5 && (keep_alive == 0 || keep_alive > max) => max,
+            _ => keep_alive,
+        };
         let facts = Facts {
             session_expiry: (expiry != session_expiry).then_some(expiry),
             assigned_id: assigned.then_some(&client_id),
-            keep_alive: None,
+            keep_alive: (patience != keep_alive).then_some(patience),
         };
         out.append(64 + client_id.len(), |out| encode::welcome(version, present, &facts, limits, out));
         let mut open = Box::new(Open {
             version,
             // One and a half times [MQTT-3.1.2-24].
-            patience: Nanos::from(keep_alive) * SECOND * 3 / 2,
+            patience: Nanos::from(patience) * SECOND * 3 / 2,
             heard: now,
             window: opening.receive_max.min(limits.window_max),
             packet_max: opening.packet_max,
@@ -270,6 +290,7 @@ impl Connection {
             aliases: Aliases::new(opening.alias_max),
             acks: VecDeque::new(),
             gone: Vec::new(),
+            last: Last::default(),
             session,
         });
         open.pump(now, synced, out);
@@ -387,41 +408,80 @@ impl Connection {
         out: &mut impl Sink,
     ) -> Delivered {
         let Phase::Open(open) = &mut self.phase else { return Delivered::Nothing };
-        let Open { session, aliases, version, packet_max, window, .. } = &mut **open;
+        let Open { session, aliases, version, packet_max, window, last, .. } = &mut **open;
         let Session { queue, subscriptions, expiry, .. } = &mut **session;
         let Some(how) = subscriptions.get(subscription) else { return Delivered::Nothing };
-        let qos = message.qos.min(how.options.qos);
-        if qos > QoS::AtMostOnce && (*expiry > 0 || !queue.is_open((*window).into())) {
-            return queue.push(limits, message, how, qos);
+        let mut message = *message;
+        let mut qos = message.qos.min(how.options.qos);
+        let mut ids = Ids::new(how.id);
+        let mut earlier = None;
+        if how.merges() && message.serial > 0 {
+            if queue.merge_queued(&message, how, qos) {
+                return Delivered::Merged;
+            }
+            if last.serial == message.serial && last.pending == out.pending() {
+                // Nothing came behind it: what was written for the other subscription is taken back.
+                out.retract(last.bytes);
+                qos = qos.max(last.qos);
+                message.retain |= last.retain;
+                ids = std::mem::take(&mut last.ids);
+                ids.add(how.id);
+                earlier = Some((last.id, last.alias));
+            }
         }
-        let (alias, known) = if *version == Version::V5 { aliases.find(message.topic) } else { (0, false) };
-        let mut publish = encode::Publish {
+        let id = match earlier {
+            Some((id, _)) if id > 0 => {
+                queue.raise(qos);
+                id
+            }
+            _ if qos == QoS::AtMostOnce => 0,
+            _ if *expiry > 0 || !queue.is_open((*window).into()) => {
+                let queued = queue.push(limits, &message, how, qos);
+                if earlier.is_some() {
+                    queue.set_ids(&ids);
+                }
+                return queued;
+            }
+            _ => match queue.pass(qos) {
+                Some(id) => id,
+                None => return Delivered::Full,
+            },
+        };
+        let (alias, known) = match earlier {
+            Some((_, alias)) => alias,
+            None if *version == Version::V5 => aliases.find(message.topic),
+            None => (0, false),
+        };
+        let publish = encode::Publish {
             topic: if known { "" } else { message.topic },
             qos,
             retain: message.retain,
             dup: false,
-            id: 0,
+            id,
             alias,
             expiry: message.expires.map(|at| seconds_left(at, now)),
-            subscription_id: how.id,
+            subscription_ids: ids.as_slice(),
             forwarded: message.forwarded,
             payload: message.payload,
         };
         if *packet_max < u32::MAX && publish.packet_len(*version) > *packet_max as usize {
+            if id > 0 {
+                queue.withdraw();
+            }
             return Delivered::TooLarge;
         }
-        if qos > QoS::AtMostOnce {
-            let Some(id) = queue.pass(qos) else { return Delivered::Full };
-            publish.id = id;
-        }
-        if alias > 0 && !known {
+        if alias > 0 && !known && earlier.is_none() {
             aliases.told(message.topic);
         }
-        let room =
-            publish.topic.len() + publish.forwarded.len() + publish.payload.len() + encode::PUBLISH_OVERHEAD_BYTES;
-        let version = *version;
-        out.append(room, |out| publish.write(version, out));
-        Delivered::Sent
+        let room = publish.topic.len() + publish.forwarded.len() + publish.payload.len();
+        let (version, before) = (*version, out.pending());
+        out.append(room + encode::PUBLISH_OVERHEAD_BYTES + 5 * publish.subscription_ids.len(), |out| {
+            publish.write(version, out);
+        });
+        let pending = out.pending();
+        let (bytes, alias) = (pending - before, (alias, known));
+        *last = Last { serial: message.serial, bytes, pending, qos, id, retain: message.retain, alias, ids };
+        if earlier.is_some() { Delivered::Merged } else { Delivered::Sent }
     }
 
     /// Everything up to this commit is on disk: sends what waited for that. Also to be called after messages were queued.

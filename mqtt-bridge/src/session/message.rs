@@ -20,6 +20,9 @@ pub struct Outgoing<'a> {
     pub forwarded: Forwarded<'a>,
     /// What it says.
     pub payload: &'a [u8],
+    /// Tells one routing of a message from the next: a client with several matching subscriptions gets one copy
+    /// `[MQTT-3.3.5-1]`, `[MQTT-3.3.4-4]` of 5.0. 0 is not any.
+    pub serial: u64,
     /// A copy for all who must keep one.
     pub stored: Option<&'a OnceCell<Rc<Stored>>>,
 }
@@ -43,6 +46,8 @@ pub enum Delivered {
     Queued(u16),
     /// Nothing is kept of QoS 0.
     Nothing,
+    /// It went out, or into the queue, for another subscription already; that copy now speaks for this one too.
+    Merged,
     /// The queue is full: this message is not delivered.
     Full,
     /// Larger than the client takes; dropped as if it had been delivered `[MQTT-3.1.2-25]`.
@@ -120,6 +125,7 @@ impl Stored {
             expires: self.expires,
             forwarded: self.forwarded(),
             payload: self.payload(),
+            serial: 0,
             stored: None,
         }
     }

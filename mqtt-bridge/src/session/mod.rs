@@ -39,11 +39,25 @@ pub const TOPIC_ALIASES_MAX: usize = 32;
 pub trait Sink {
     /// Appends what `write` appends to the buffer it gets, at most about `room` bytes.
     fn append(&mut self, room: usize, write: impl FnOnce(&mut Vec<u8>));
+
+    /// Bytes that wait there.
+    fn pending(&self) -> usize;
+
+    /// Takes the last `count` bytes back, which were appended in one piece and followed by nothing.
+    fn retract(&mut self, count: usize);
 }
 
 impl Sink for Vec<u8> {
     fn append(&mut self, _: usize, write: impl FnOnce(&mut Self)) {
         write(self);
+    }
+
+    fn pending(&self) -> usize {
+        self.len()
+    }
+
+    fn retract(&mut self, count: usize) {
+        self.truncate(self.len() - count);
     }
 }
 
@@ -64,6 +78,8 @@ pub struct Limits {
     pub max_granted: QoS,
     /// Seconds that a session may outlive its connection.
     pub session_expiry_max: u32,
+    /// Seconds of keep alive that a client that speaks 5.0 is held to; 0 for no such bound.
+    pub keep_alive_max: u16,
 }
 
 impl Default for Limits {
@@ -76,6 +92,7 @@ impl Default for Limits {
             max_qos: QoS::ExactlyOnce,
             max_granted: QoS::ExactlyOnce,
             session_expiry_max: u32::MAX,
+            keep_alive_max: 0,
         }
     }
 }
@@ -182,6 +199,9 @@ impl Session {
         let qos = message.qos.min(how.options.qos);
         if qos == QoS::AtMostOnce {
             return Delivered::Nothing;
+        }
+        if how.merges() && self.queue.merge_queued(message, how, qos) {
+            return Delivered::Merged;
         }
         self.queue.push(limits, message, how, qos)
     }

@@ -41,13 +41,44 @@ struct Entry {
     retain: bool,
     /// It was sent on an earlier connection: DUP.
     again: bool,
-    subscription_id: u32,
+    ids: Ids,
     /// None where nobody needs it again: the session ends with the connection.
     stored: Option<Rc<Stored>>,
     /// The owner's name for its copy; 0 for none.
     tag: u64,
     /// When that copy is on disk.
     commit: u64,
+}
+
+/// The subscription identifiers that a message carries: mostly none or one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ids {
+    first: [u32; 1],
+    #[allow(clippy::box_collection, reason = "mostly there is none: eight bytes of an entry, not twenty-four")]
+    more: Option<Box<Vec<u32>>>,
+}
+
+impl Ids {
+    pub(super) fn new(id: u32) -> Self {
+        Self { first: [id], more: None }
+    }
+
+    pub(super) fn add(&mut self, id: u32) {
+        match &mut self.more {
+            _ if id == 0 => {}
+            Some(more) => more.push(id),
+            None if self.first == [0] => self.first = [id],
+            None => self.more = Some(Box::new(vec![self.first[0], id])),
+        }
+    }
+
+    pub(super) fn as_slice(&self) -> &[u32] {
+        match &self.more {
+            Some(more) => more,
+            None if self.first == [0] => &[],
+            None => &self.first,
+        }
+    }
 }
 
 /// A message of a queue, to be kept elsewhere or put back.
@@ -59,8 +90,8 @@ pub struct Restored {
     pub qos: QoS,
     /// With the retain flag.
     pub retain: bool,
-    /// 0 for none.
-    pub subscription_id: u32,
+    /// Of the subscriptions that it is for.
+    pub subscription_ids: Vec<u32>,
     /// The message; none once PUBREC has come.
     pub stored: Option<Rc<Stored>>,
 }
@@ -96,6 +127,8 @@ pub(super) struct Queue {
     bytes: usize,
     last_id: u16,
     releasing: usize,
+    /// The routing that the last message of the queue came from.
+    serial: u64,
 }
 
 impl Queue {
@@ -132,7 +165,7 @@ impl Queue {
             qos,
             retain: false,
             again: false,
-            subscription_id: 0,
+            ids: Ids::default(),
             stored: None,
             tag: 0,
             commit: 0,
@@ -155,12 +188,42 @@ impl Queue {
             qos,
             retain: message.retain,
             again: false,
-            subscription_id: how.id,
+            ids: Ids::new(how.id),
             stored: Some(message.stored()),
             tag: 0,
             commit: 0,
         });
+        self.serial = message.serial;
         Delivered::Queued(id)
+    }
+
+    /// If the last message of the queue is this one, for another subscription: makes it serve both.
+    pub(super) fn merge_queued(&mut self, message: &Outgoing<'_>, how: &Subscription, qos: QoS) -> bool {
+        let waits = self.sent < self.entries.len() && message.serial > 0 && self.serial == message.serial;
+        let Some(entry) = self.entries.back_mut().filter(|_| waits) else { return false };
+        entry.qos = entry.qos.max(qos);
+        entry.retain |= message.retain;
+        entry.ids.add(how.id);
+        true
+    }
+
+    /// The last message is for these subscriptions.
+    pub(super) fn set_ids(&mut self, ids: &Ids) {
+        if let Some(entry) = self.entries.back_mut() {
+            entry.ids = ids.clone();
+        }
+    }
+
+    /// The last message, which [`Self::pass`] gave an identifier, was not sent after all.
+    pub(super) fn withdraw(&mut self) {
+        self.remove(self.entries.len() - 1);
+    }
+
+    /// The last message, which [`Self::pass`] gave an identifier, is sent with this quality instead.
+    pub(super) fn raise(&mut self, qos: QoS) {
+        if let Some(entry) = self.entries.back_mut() {
+            entry.qos = qos;
+        }
     }
 
     /// Where the message with this identifier is.
@@ -183,19 +246,21 @@ impl Queue {
             id,
             qos: entry.qos,
             retain: entry.retain,
-            subscription_id: entry.subscription_id,
+            subscription_ids: entry.ids.as_slice().to_vec(),
             stored: entry.stored.clone(),
         })
     }
 
     pub(super) fn restore(&mut self, restored: Restored, tag: u64) {
-        let Restored { id, qos, retain, subscription_id, stored } = restored;
+        let Restored { id, qos, retain, subscription_ids, stored } = restored;
+        let mut ids = Ids::default();
+        subscription_ids.iter().for_each(|id| ids.add(*id));
         self.bytes += stored.as_ref().map_or(0, |stored| stored.len());
         self.last_id = id;
         let progress = if stored.is_some() { Progress::Waiting } else { Progress::Released };
         // Nobody knows whether it was sent before, and DUP only says that it may have been.
         let again = stored.is_some();
-        self.entries.push_back(Entry { id, progress, qos, retain, again, subscription_id, stored, tag, commit: 0 });
+        self.entries.push_back(Entry { id, progress, qos, retain, again, ids, stored, tag, commit: 0 });
     }
 
     pub(super) fn tags(&self) -> impl Iterator<Item = u64> + '_ {
@@ -341,7 +406,7 @@ fn send(entry: &Entry, stored: &Stored, wire: &mut Wire<'_>, out: &mut impl Sink
         id: entry.id,
         alias,
         expiry: stored.expires.map(|at| seconds_left(at, wire.now)),
-        subscription_id: entry.subscription_id,
+        subscription_ids: entry.ids.as_slice(),
         forwarded: stored.forwarded(),
         payload: stored.payload(),
     };
@@ -351,7 +416,7 @@ fn send(entry: &Entry, stored: &Stored, wire: &mut Wire<'_>, out: &mut impl Sink
     if alias > 0 && !known {
         wire.aliases.told(stored.topic());
     }
-    let room = stored.len() + encode::PUBLISH_OVERHEAD_BYTES;
+    let room = stored.len() + encode::PUBLISH_OVERHEAD_BYTES + 5 * publish.subscription_ids.len();
     out.append(room, |out| publish.write(wire.version, out));
     true
 }

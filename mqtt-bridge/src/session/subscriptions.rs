@@ -23,6 +23,7 @@ pub struct Subscription {
     pub exact: bool,
     /// It starts with a wildcard, so topics that start with `$` are not for it.
     pub hides_dollar: bool,
+    is_shared: bool,
 }
 
 impl Subscription {
@@ -35,6 +36,7 @@ impl Subscription {
             id,
             exact: topic::has_nats_wildcard(inner),
             hides_dollar: inner.starts_with(['+', '#']),
+            is_shared: inner.len() < filter.len(),
         }
     }
 
@@ -45,6 +47,11 @@ impl Subscription {
             return false;
         }
         !self.exact || topic::matches(self.inner(), topic)
+    }
+
+    /// Whether it shares a copy with others that match: a member of a shared subscription has one of its own.
+    pub(super) fn merges(&self) -> bool {
+        !self.is_shared
     }
 
     /// The filter without the share.

@@ -16,6 +16,7 @@ struct Client {
     /// What the owner was asked for, and the end.
     log: Vec<String>,
     gone: Vec<u64>,
+    serial: u64,
 }
 
 fn bytes(hex: &str) -> Vec<u8> {
@@ -46,6 +47,7 @@ impl Client {
             parked: None,
             log: Vec::new(),
             gone: Vec::new(),
+            serial: 0,
         }
     }
 
@@ -145,7 +147,8 @@ impl Client {
     /// What a message on `topic` with this QoS sends; durable sessions keep it under the name `tag`.
     fn deliver(&mut self, topic: &str, qos: u8, payload: &str, tag: u64) -> String {
         let mut out = Vec::new();
-        let message = outgoing(topic, qos, payload.as_bytes());
+        self.serial += 1;
+        let message = Outgoing { serial: self.serial, ..outgoing(topic, qos, payload.as_bytes()) };
         let matching: Vec<u32> = self
             .connection
             .session()
@@ -158,12 +161,12 @@ impl Client {
             match self.connection.deliver(self.now, &self.limits, &message, index, &mut out) {
                 Delivered::Queued(id) => {
                     self.connection.session_mut().unwrap().saved(id, tag, self.commit);
-                    self.connection.synced(self.now, self.synced, &mut out);
                 }
-                Delivered::Sent => {}
+                Delivered::Sent | Delivered::Merged => {}
                 other => self.log.push(format!("{other:?}")),
             }
         }
+        self.connection.synced(self.now, self.synced, &mut out);
         hex(&out)
     }
 
@@ -194,6 +197,7 @@ fn outgoing<'a>(topic: &'a str, qos: u8, payload: &'a [u8]) -> Outgoing<'a> {
         expires: None,
         forwarded: Forwarded::default(),
         payload,
+        serial: 0,
         stored: None,
     }
 }
@@ -644,7 +648,13 @@ fn the_queue_keeps_its_promises() {
     let limits = Limits { window_max: 5, queued_max: 12, ..Limits::default() };
     let mut queue = Queue::default();
     // One from before, so that identifiers soon wrap.
-    let before = Restored { id: u16::MAX - 20, qos: QoS::AtLeastOnce, retain: false, subscription_id: 0, stored: None };
+    let before = Restored {
+        id: u16::MAX - 20,
+        qos: QoS::AtLeastOnce,
+        retain: false,
+        subscription_ids: Vec::new(),
+        stored: None,
+    };
     queue.restore(before, 0);
     queue.disconnected();
     assert_eq!(queue.len(), 1);
@@ -687,4 +697,40 @@ fn pumped(mut queue: Queue) -> Queue {
     let mut wire = queue::Wire { version, window: 5, packet_max: usize::MAX, aliases: &mut aliases, now: 0, synced: 0 };
     queue.pump(&mut wire, &mut Vec::new(), &mut Vec::new());
     queue
+}
+
+/// Several subscriptions match: one copy, at the best quality, with all their identifiers `[MQTT-3.3.4-2]`, `-4`.
+#[test]
+fn overlapping_subscriptions_share_a_copy() {
+    let overlap = |connect: &str| {
+        let mut client = Client::connected(connect);
+        client.send("82 09 0001 02 0b05 0001 61 00");
+        client.send("82 09 0002 02 0b06 0001 23 01");
+        client.send("82 09 0003 02 0b07 0001 2b 02");
+        client
+    };
+    let mut client = overlap(CLEAN_5);
+    assert_eq!(client.deliver("a", 2, "x", 0), plain("34 0d 0001 61 0001 06 0b05 0b06 0b07 78"));
+    assert_eq!(client.deliver("a", 0, "x", 0), plain("30 0b 0001 61 06 0b05 0b06 0b07 78"));
+    assert_eq!(client.deliver("b", 1, "x", 0), plain("32 0b 0001 62 0002 04 0b06 0b07 78"));
+    assert_eq!(client.deliver("b", 1, "x", 0), plain("32 0b 0001 62 0003 04 0b06 0b07 78"), "twice is twice");
+    // Where it has to be queued, it is one message too.
+    let mut client = overlap(KEEP_5);
+    assert_eq!(client.deliver("a", 2, "x", 9), plain("34 0d 0001 61 0001 06 0b05 0b06 0b07 78"));
+    assert_eq!(client.connection.session().unwrap().queued_count(), 1);
+    // A shared subscription has a copy of its own.
+    let mut client = overlap(CLEAN_5);
+    client.send("82 10 0004 00 000a 2473686172652f672f61 00");
+    assert_eq!(
+        client.deliver("a", 0, "x", 0).len(),
+        plain("30 0b 0001 61 06 0b05 0b06 0b07 78 3005 0001 61 00 78").len()
+    );
+}
+
+#[test]
+fn a_server_may_be_less_patient() {
+    let mut client = Client::new();
+    client.limits.keep_alive_max = 10;
+    assert!(client.send(CLEAN_5).contains("13000a"));
+    assert_eq!(client.connection.deadline(), Some(20 * SECOND));
 }

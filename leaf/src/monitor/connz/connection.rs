@@ -59,13 +59,18 @@ pub(super) struct Connection<'a> {
     subscriptions_list_detail: Option<Details<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     name_tag: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mqtt_client: Option<&'a str>,
 }
 
 impl<'a> Connection<'a> {
     pub(super) fn new(view: &View<'a>, options: &Options<'_>, row: &Row<'a>) -> Self {
         let (about, stats, tls) = (row.about(), row.stats(), row.tls());
         let now = view.host.now;
-        let (name, protocol) = kind(row.kind());
+        let (name, mut protocol) = kind(row.kind());
+        if about.mqtt_client.is_some() {
+            protocol = Some("mqtt");
+        }
         let account = row.account().filter(|_| options.auth).map(|id| view.node.accounts.get(id));
         Self {
             cid: row.cid(),
@@ -97,6 +102,7 @@ impl<'a> Connection<'a> {
             account: account.map(|account| account.name.as_str()).filter(|name| *name != GLOBAL_ACCOUNT),
             subscriptions_list: held(view.node, row, options.subs == SubLists::Subjects).map(Subjects),
             subscriptions_list_detail: held(view.node, row, options.subs == SubLists::Detail).map(Details),
+            mqtt_client: about.mqtt_client,
             name_tag: account.filter(|_| row.stop().is_none()).map(|account| view.tag(account)),
         }
     }

@@ -119,9 +119,14 @@ impl<'a> Row<'a> {
     pub(super) fn about(&self) -> About<'a> {
         match *self {
             Self::Open(conn) => conn.peer.about(),
-            Self::Closed(conn) => {
-                About { name: &conn.name, lang: &conn.lang, version: &conn.version, user: &conn.user, trouble: "" }
-            }
+            Self::Closed(conn) => About {
+                name: &conn.name,
+                lang: &conn.lang,
+                version: &conn.version,
+                user: &conn.user,
+                trouble: "",
+                mqtt_client: conn.mqtt_client.as_deref(),
+            },
         }
     }
 
