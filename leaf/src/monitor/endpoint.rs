@@ -17,11 +17,12 @@ pub enum Endpoint {
     Healthz,
     Ipqueuesz,
     Raftz,
+    Outboxz,
     Metrics,
 }
 
 /// All of them with their paths, in the order of the index page and of the enum.
-const ALL: [(Endpoint, &str); 14] = [
+const ALL: [(Endpoint, &str); 15] = [
     (Endpoint::Index, "/"),
     (Endpoint::Varz, "/varz"),
     (Endpoint::Connz, "/connz"),
@@ -35,6 +36,7 @@ const ALL: [(Endpoint, &str); 14] = [
     (Endpoint::Healthz, "/healthz"),
     (Endpoint::Ipqueuesz, "/ipqueuesz"),
     (Endpoint::Raftz, "/raftz"),
+    (Endpoint::Outboxz, "/outboxz"),
     (Endpoint::Metrics, "/metrics"),
 ];
 

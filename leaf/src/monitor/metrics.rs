@@ -2,9 +2,9 @@
 
 use std::fmt::{Display, Write};
 
-use super::{Response, View};
+use super::{Response, View, outboxz};
 use crate::account::Account;
-use crate::node::{Kind, Node, SECOND};
+use crate::node::{Kind, Node, OutboxView, SECOND};
 
 pub(super) fn page(view: &View<'_>) -> Response {
     let mut text = Text::default();
@@ -14,6 +14,7 @@ pub(super) fn page(view: &View<'_>) -> Response {
     traffic(&mut text, view.node);
     accounts(&mut text, view.node);
     mqtt(&mut text, view.node);
+    outboxes(&mut text, view);
     requests(&mut text, view);
     Response { status: 200, content_type: "text/plain; version=0.0.4; charset=utf-8", body: text.0.into_bytes() }
 }
@@ -159,6 +160,44 @@ fn mqtt(text: &mut Text, node: &Node) {
         ("retained_full", tally.retained_refused),
     ] {
         text.sample(name, &[("reason", reason)], count);
+/// A number of a log of store-and-forward.
+type OutboxFigure = fn(&OutboxView<'_>) -> u64;
+
+/// What there is to tell of each log: name, type, help, value.
+const OF_OUTBOXES: [(&str, &str, &str, OutboxFigure); 15] = [
+    ("petiole_outbox_open", "gauge", "1 while its log can be written.", |o| u64::from(o.open)),
+    ("petiole_outbox_link_up", "gauge", "1 while there is a link to a hub.", |o| u64::from(o.link.is_some())),
+    ("petiole_outbox_blocked", "gauge", "1 while something else than the link is in the way.", |o| {
+        u64::from(o.link.is_some() && o.obstacle.is_some())
+    }),
+    ("petiole_outbox_pending_messages", "gauge", "Messages without an answer from the hub.", |o| o.pending),
+    ("petiole_outbox_bytes", "gauge", "Bytes of the messages in the log.", |o| o.log.bytes),
+    ("petiole_outbox_in_flight_messages", "gauge", "Messages sent and not answered.", |o| o.in_flight as u64),
+    ("petiole_outbox_captured_total", "counter", "Messages taken in.", |o| o.figures.captured),
+    ("petiole_outbox_duplicates_total", "counter", "Messages that were there already.", |o| o.figures.duplicates),
+    ("petiole_outbox_not_taken_total", "counter", "Messages that the log did not take.", |o| o.figures.not_taken),
+    ("petiole_outbox_dropped_total", "counter", "Messages that left the log unanswered.", |o| o.figures.dropped),
+    ("petiole_outbox_acknowledged_total", "counter", "Answers to publishers.", |o| o.figures.acknowledged),
+    ("petiole_outbox_sent_total", "counter", "Messages sent to the hub, repeats included.", |o| o.upstream.sent),
+    ("petiole_outbox_sent_again_total", "counter", "Messages sent to the hub again.", |o| o.upstream.resent),
+    ("petiole_outbox_written_bytes_total", "counter", "Bytes written to flash.", |o| o.log.written_bytes),
+    ("petiole_outbox_syncs_total", "counter", "Syncs of the log's files.", |o| o.log.syncs),
+];
+
+fn outboxes(text: &mut Text, view: &View<'_>) {
+    if view.node.outboxes().next().is_none() {
+        return;
+    }
+    for (name, kind, help, figure) in OF_OUTBOXES {
+        text.family(name, kind, help);
+        for outbox in view.node.outboxes() {
+            text.sample(name, &[("log", &outbox.forward.name)], figure(&outbox));
+        }
+    }
+    const AGE: &str = "petiole_outbox_oldest_pending_seconds";
+    text.family(AGE, "gauge", "Age of the oldest message without an answer.");
+    for outbox in view.node.outboxes() {
+        text.sample(AGE, &[("log", &outbox.forward.name)], outboxz::age(view, &outbox));
     }
 }
 

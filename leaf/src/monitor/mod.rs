@@ -18,6 +18,7 @@ mod jsz;
 mod leafz;
 mod metrics;
 mod options;
+mod outboxz;
 mod query;
 mod raftz;
 mod routez;
@@ -177,6 +178,7 @@ fn answer(endpoint: Endpoint, view: &View<'_>, query: &Query) -> Result<Response
         Endpoint::Accountz => accountz::page(view, query)?,
         Endpoint::Accstatz => accstatz::page(view, query)?,
         Endpoint::Healthz => healthz::page(query)?,
+        Endpoint::Outboxz => outboxz::page(view),
         Endpoint::Metrics => metrics::page(view),
         Endpoint::Routez => routez::page(view, query)?,
         Endpoint::Gatewayz => gatewayz::page(view, query)?,

@@ -14,7 +14,7 @@ use crate::config::{Config, Forward, GLOBAL_ACCOUNT};
 use crate::link::LinkEvent;
 use crate::message::Message;
 use crate::outbox::{self, NotTaken, Outbox, Up};
-use crate::store::{Answer, FileId, LogId, OpenError, Order, Refused, Time};
+use crate::store::{Answer, FileId, LogId, OpenError, Order, Refused, Seq, State, Time};
 use crate::subject;
 
 /// Refusals that publishers have not been told yet; more are only counted.
@@ -40,13 +40,13 @@ enum Health {
 
 /// One log of the configuration.
 #[derive(Debug)]
-pub(crate) struct Slot {
-    pub(crate) forward: Forward,
-    pub(crate) account: AccountId,
+struct Slot {
+    forward: Forward,
+    account: AccountId,
     /// There once its log was opened for the first time; stays, with what it counted, when the log fails.
-    pub(crate) outbox: Option<Box<Outbox>>,
+    outbox: Option<Box<Outbox>>,
     /// Where its records go, if there is a link to a hub.
-    pub(crate) link: Option<ConnId>,
+    link: Option<ConnId>,
     health: Health,
     trusted: Option<(FileId, u64)>,
     /// How many PINGs were sent on the link up to each fence.
@@ -55,13 +55,13 @@ pub(crate) struct Slot {
     untold: u64,
     told_at: Option<Nanos>,
     /// Messages not taken while there was no outbox.
-    pub(crate) missed: u64,
+    missed: u64,
 }
 
 /// What the node knows of store-and-forward.
 #[derive(Debug, Default)]
 pub(crate) struct Forwards {
-    pub(crate) slots: Vec<Slot>,
+    slots: Vec<Slot>,
     /// Their places, the most important first.
     order: Vec<usize>,
     /// Something may be to be done.
@@ -163,7 +163,7 @@ impl Node {
     }
 
     /// The wall clock, nanoseconds since 1970.
-    pub(super) fn wall_time(&self) -> Time {
+    pub(crate) fn wall_time(&self) -> Time {
         (self.wall + i128::from(self.now)) as Time
     }
 
@@ -465,6 +465,51 @@ impl Node {
             }
             self.forwards.woken = true;
         }
+    }
+}
+
+/// A log of store-and-forward as monitoring shows it.
+#[derive(Debug)]
+pub(crate) struct OutboxView<'a> {
+    pub(crate) forward: &'a Forward,
+    pub(crate) account: &'a str,
+    pub(crate) open: bool,
+    /// The connection's id.
+    pub(crate) link: Option<u64>,
+    pub(crate) obstacle: Option<String>,
+    pub(crate) pending: u64,
+    pub(crate) oldest_pending: Option<Time>,
+    pub(crate) in_flight: usize,
+    pub(crate) confirmed: Seq,
+    pub(crate) committed: Seq,
+    pub(crate) log: State,
+    pub(crate) figures: outbox::Figures,
+    pub(crate) upstream: outbox::upstream::Figures,
+}
+
+impl Node {
+    /// The logs of store-and-forward.
+    pub(crate) fn outboxes(&self) -> impl Iterator<Item = OutboxView<'_>> {
+        self.forwards.slots.iter().map(|slot| {
+            let outbox = slot.outbox.as_deref();
+            let mut figures = outbox.map_or_else(Default::default, Outbox::figures);
+            figures.not_taken += slot.missed;
+            OutboxView {
+                forward: &slot.forward,
+                account: &self.accounts.get(slot.account).name,
+                open: matches!(slot.health, Health::Open),
+                link: slot.link.map(ConnId::cid),
+                obstacle: outbox.and_then(|outbox| outbox.obstacle()).map(ToString::to_string),
+                pending: outbox.map_or(0, Outbox::backlog),
+                oldest_pending: outbox.and_then(Outbox::oldest_pending),
+                in_flight: outbox.map_or(0, |outbox| outbox.upstream().in_flight()),
+                confirmed: outbox.map_or(0, |outbox| outbox.upstream().confirmed()),
+                committed: outbox.map_or(0, |outbox| outbox.log().committed()),
+                log: outbox.map_or_else(State::default, Outbox::state),
+                figures,
+                upstream: outbox.map_or_else(Default::default, |outbox| outbox.upstream().figures()),
+            }
+        })
     }
 }
 

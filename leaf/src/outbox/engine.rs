@@ -223,6 +223,14 @@ impl Outbox {
         self.log.count_from(self.upstream.confirmed() + 1)
     }
 
+    /// When the oldest message without an answer was taken in, or a little earlier; `None` when there is none.
+    pub fn oldest_pending(&self) -> Option<Time> {
+        if self.backlog() == 0 {
+            return None;
+        }
+        self.log.time_before(self.upstream.confirmed() + 1)
+    }
+
     /// Takes a message in. If it has a reply subject, its publisher is answered once it is on disk (see
     /// [`Self::poll_ack`]), and not before.
     ///

@@ -269,6 +269,12 @@ impl Log {
         self.segments.get(at).is_some_and(|segment| segment.file == file)
     }
 
+    /// When a message at most 64 KiB of messages before the one with this number was appended.
+    pub fn time_before(&self, seq: Seq) -> Option<Time> {
+        let segment = &self.segments[self.segment_of(seq)?];
+        Some(segment.mark(seq).map_or(segment.first_time, |mark| mark.time))
+    }
+
     /// A number at or before the first message since a moment, at most 64 KiB of messages before it.
     pub(super) fn seq_before(&self, time: Time) -> Seq {
         let at = self.segments.partition_point(|segment| !segment.is_empty() && segment.last_time < time);
