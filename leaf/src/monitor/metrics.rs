@@ -160,6 +160,9 @@ fn mqtt(text: &mut Text, node: &Node) {
         ("retained_full", tally.retained_refused),
     ] {
         text.sample(name, &[("reason", reason)], count);
+    }
+}
+
 /// A number of a log of store-and-forward.
 type OutboxFigure = fn(&OutboxView<'_>) -> u64;
 
