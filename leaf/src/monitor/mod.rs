@@ -27,6 +27,7 @@ mod sublist;
 mod subsz;
 mod time;
 mod varz;
+mod varz_leaf;
 
 use serde::Serialize;
 use std::net::SocketAddr;
