@@ -39,7 +39,7 @@ use std::net::SocketAddr;
 
 use crate::account::{Accounts, Volume};
 use crate::auth::callout::ServerKeys;
-use crate::auth::directory::Directory;
+use crate::auth::directory::{Connection, Directory};
 use crate::auth::trust::Zones;
 use crate::config::{self, Config, Secret};
 use crate::interest::SubId;
@@ -300,6 +300,8 @@ pub struct Node {
     pub(crate) identity: Identity,
     pub(crate) facts: Facts,
     pub(crate) directory: Directory,
+    /// Who may link up as a leaf node, if that is not whoever may log in.
+    leaf_directory: Option<Directory>,
     pub(crate) accounts: Accounts,
     pub(crate) conns: Slab<Box<Conn>>,
     pub(crate) subs: Subs,
@@ -363,6 +365,7 @@ impl Node {
     pub fn with_zones(config: Config, identity: Identity, seed: u64, zones: Box<Zones>) -> Result<Self, String> {
         let hasher = FixedState::with_seed(seed);
         let directory = Directory::build(&config)?;
+        let leaf_directory = Directory::of_leafnodes(&config)?;
         let accounts = Accounts::new(&config, seed)?;
         let facts = Facts::new(&config, &identity, hasher.clone());
         let responses = Responses::new(hasher.clone());
@@ -374,6 +377,7 @@ impl Node {
             zones,
             facts,
             directory,
+            leaf_directory,
             accounts,
             identity,
             config,
@@ -462,6 +466,12 @@ impl Node {
         self.now
     }
 
+    /// Who may come in by this kind of connection.
+    fn directory_for(&self, connection: Connection) -> &Directory {
+        let own = if connection == Connection::Leafnode { self.leaf_directory.as_ref() } else { None };
+        own.unwrap_or(&self.directory)
+    }
+
     pub(crate) fn find(&self, id: ConnId) -> Option<&Conn> {
         self.conns.get(id.slot()).filter(|conn| conn.core.id == id).map(|conn| &**conn)
     }
@@ -479,14 +489,17 @@ impl Node {
             return;
         }
         self.hold = 0;
-        if self.find(id).is_some_and(|conn| conn.deciding) {
+        if let Some(reader) = self.find_mut(id).and_then(|conn| conn.inflater.take()) {
+            self.inflate(id, reader, bytes);
+        } else if self.find(id).is_some_and(|conn| conn.deciding) {
             // The shell was told to pause; what it had read before waits here.
             if let Some(conn) = self.find_mut(id) {
                 conn.carry.extend_from_slice(bytes);
             }
             return;
+        } else {
+            self.consume(id, bytes);
         }
-        self.consume(id, bytes);
         self.bound_answers(id);
         self.hold_back(id);
         self.settle();
@@ -572,6 +585,10 @@ impl Node {
                 Step::Done(used, action) => {
                     at += used;
                     self.act(slot, action);
+                    if at < input.len() && self.conns[slot as usize].inflater.is_some() {
+                        // It must wait for our answer before it compresses.
+                        return Err(CloseReason::MalformedOperation);
+                    }
                 }
                 Step::Close(reason) => return Err(reason),
             }
@@ -608,6 +625,7 @@ impl Node {
                 self.remotes.discovered(self.conns[slot as usize].core.id, urls);
             }
             Action::Secure => self.start_tls(slot),
+            Action::Compress(mode) => self.start_compression(slot, mode),
             Action::Discovered(urls) => self.remotes.discovered(self.conns[slot as usize].core.id, urls),
             Action::Mqtt(event) => self.mqtt_event(slot, event),
         }
@@ -782,11 +800,13 @@ impl Node {
         }
         let now = self.now;
         let Some(conn) = self.find(id) else { return };
-        let (interval, max) = conn.peer.keepalive(&self.facts.limits);
+        let (interval, max) = conn.peer.keepalive(&self.facts);
         let interval = nanos(interval);
-        let Some(conn) = self.find_mut(id) else { return };
+        let Some(conn) = self.find(id) else { return };
         // Whose bytes move is alive, even if an answer is stuck behind them at the other end.
         let heard = conn.last_activity.max(conn.moved);
+        self.adapt_compression(id.slot);
+        let Some(conn) = self.find_mut(id) else { return };
         let quiet = now.saturating_sub(heard) >= interval;
         if quiet || conn.core.pulse.rtt == 0 || conn.core.dialled {
             if !quiet && conn.core.dialled {

@@ -10,7 +10,7 @@ use super::subs::Sub;
 use super::{Facts, Nanos, Who};
 use crate::account::{AccountId, Accounts};
 use crate::auth::directory::{Connection, Identity};
-use crate::config::{Limits, Mode};
+use crate::config::Mode;
 use crate::message::Message;
 use crate::mqtt::Mqtt;
 use crate::wire::{Connect, Missing};
@@ -98,8 +98,8 @@ pub trait Peer {
     fn may_keep(&mut self, cx: &mut Cx<'_>, sub: &Sub) -> Option<bool>;
 
     /// How often it is asked for a sign of life, and how many questions may stay without an answer.
-    fn keepalive(&self, limits: &Limits) -> (Duration, u32) {
-        (limits.ping_interval, limits.ping_max)
+    fn keepalive(&self, facts: &Facts) -> (Duration, u32) {
+        (facts.limits.ping_interval, facts.limits.ping_max)
     }
 
     /// Writes `message` for the other side, which is a server: for its plain subscriptions and for these queue groups.
@@ -120,8 +120,14 @@ pub trait Peer {
     /// The server at the other end is reached by a way around, in this account; the connection ends.
     fn found_loop(&mut self, _account: &str) {}
 
-    /// TLS is in place, on a connection that asked for it with [`Action::Secure`].
-    fn secured(&mut self, _cx: &mut Cx<'_>) {}
+    /// TLS is in place, on a connection that asked for it with [`Action::Secure`]. As [`Action::Compress`] if there is
+    /// a mode.
+    fn secured(&mut self, _cx: &mut Cx<'_>) -> Option<Mode> {
+        None
+    }
+
+    /// What comes and goes from now on is compressed, as it was asked for with [`Action::Compress`].
+    fn compressed(&mut self, _cx: &mut Cx<'_>) {}
 
     /// Asks for a sign of life.
     fn ping(&mut self, cx: &mut Cx<'_>);
@@ -312,6 +318,8 @@ pub enum Action<'a> {
     },
     /// The handshake of a link is through, and [`Core::link`] is set. The hub told of these addresses, `host:port`.
     LinkUp(Vec<String>),
+    /// Compress from now on, in both directions, then call [`Peer::compressed`]. What was written so far goes first.
+    Compress(Mode),
     /// Start TLS as the dialler, then call [`Peer::secured`].
     Secure,
     /// Other addresses of the hub at the other end, `host:port`.
