@@ -35,6 +35,8 @@ pub struct Mqtt {
     pub max_queued_bytes: usize,
     /// `max_total_queued_bytes` (ours): bytes that wait for all absent clients together.
     pub max_total_queued_bytes: usize,
+    /// `memory_only` (ours): nothing is kept on disk, and a restart forgets all of it.
+    pub memory_only: bool,
     /// `max_sessions` (ours): sessions of absent clients.
     pub max_sessions: usize,
     /// `max_retained_bytes` (ours).
@@ -59,6 +61,7 @@ impl Default for Mqtt {
             max_queued_messages: 10_000,
             max_queued_bytes: 16 << 20,
             max_total_queued_bytes: 128 << 20,
+            memory_only: false,
             max_sessions: 100_000,
             max_retained_bytes: 64 << 20,
             max_keep_alive: None,
@@ -69,8 +72,8 @@ impl Default for Mqtt {
 
 impl Mqtt {
     /// What cannot change while the server runs.
-    pub fn fixed(mqtt: &Option<Self>) -> Option<(Option<&str>, Option<u16>, bool)> {
-        mqtt.as_ref().map(|mqtt| (mqtt.host.as_deref(), mqtt.port, mqtt.tls.is_some()))
+    pub fn fixed(mqtt: &Option<Self>) -> Option<(Option<&str>, Option<u16>, bool, bool)> {
+        mqtt.as_ref().map(|mqtt| (mqtt.host.as_deref(), mqtt.port, mqtt.tls.is_some(), mqtt.memory_only))
     }
 }
 
@@ -123,6 +126,7 @@ fn option(mqtt: &mut Mqtt, key: &str, node: &Node, notes: &mut Notes) -> Result<
         "max_queued_messages" => mqtt.max_queued_messages = count(node)?.min(mqtt_bridge::QUEUED_MAX),
         "max_queued_bytes" => mqtt.max_queued_bytes = count(node)?,
         "max_total_queued_bytes" => mqtt.max_total_queued_bytes = count(node)?,
+        "memory_only" => mqtt.memory_only = node.boolean()?,
         "max_sessions" => mqtt.max_sessions = count(node)?,
         "max_retained_bytes" => mqtt.max_retained_bytes = count(node)?,
         "max_keep_alive" => mqtt.max_keep_alive = Some(duration::of_option(key, node, notes)?),

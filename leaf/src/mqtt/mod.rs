@@ -5,6 +5,7 @@
 //! for all of them is in `node::mqtt`.
 
 mod headers;
+pub(crate) mod journal;
 mod peer;
 mod retained;
 mod sessions;

@@ -66,6 +66,11 @@ impl Retained {
         Some(old)
     }
 
+    /// The message of a topic.
+    pub(crate) fn get_mut(&mut self, account: AccountId, topic: &str) -> Option<&mut Kept> {
+        self.accounts.get_mut(&account)?.get_mut(topic)
+    }
+
     fn get(&self, account: AccountId, topic: &str) -> Option<&Kept> {
         self.accounts.get(&account)?.get(topic)
     }

@@ -129,6 +129,11 @@ impl Sessions {
         self.schedule(due, at);
     }
 
+    /// Where all of them are.
+    pub(crate) fn places(&self) -> impl Iterator<Item = Place> {
+        self.places.values().copied()
+    }
+
     /// When the next one is due.
     pub(crate) fn next_due(&self) -> Option<Nanos> {
         self.due.first().map(|(due, _)| *due)

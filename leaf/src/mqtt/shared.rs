@@ -4,9 +4,10 @@ use mqtt_bridge::{Connection, Delivered, Forwarded, Limits, Outgoing, QoS, SECON
 use std::cell::OnceCell;
 use std::rc::Rc;
 
+use super::journal::Journal;
 use super::{Retained, Sessions, headers};
 use crate::message::Message;
-use crate::node::{Nanos, Out, Sub};
+use crate::node::{Loading, Nanos, Out, Promises, Sub};
 
 /// The state of MQTT that outlives a call; one for a node.
 #[derive(Debug, Default)]
@@ -15,7 +16,7 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     /// Bytes that wait for all absent sessions together at most.
     pub(crate) queued_bytes_max: usize,
-    /// The last commit on disk.
+    /// The last promise that is kept: see [`Promises`].
     pub(crate) synced: u64,
     /// The message of MQTT that is being routed.
     pub(crate) publication: Publication,
@@ -27,6 +28,14 @@ pub(crate) struct Shared {
     pub(crate) queued: Vec<(Holder, u16)>,
     /// Names of kept messages that need not be kept any more.
     pub(crate) gone: Vec<u64>,
+    /// What must not be forgotten.
+    pub(crate) journal: Option<Box<Journal>>,
+    /// It is not open yet.
+    pub(crate) opening: bool,
+    /// It is being read.
+    pub(crate) loading: Option<Box<Loading>>,
+    /// What acknowledgements rest on.
+    pub(crate) promises: Promises,
     /// Counters.
     pub(crate) tally: Tally,
     /// Scratch: the topic of a message that did not come by MQTT, and its properties.

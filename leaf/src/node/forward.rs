@@ -58,6 +58,18 @@ struct Slot {
     missed: u64,
 }
 
+/// What became of the message that was published last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Captured {
+    /// No log captures it.
+    #[default]
+    No,
+    /// It is in this one, and down with that commit.
+    Yes(usize, u64),
+    /// Its log did not take it.
+    Refused,
+}
+
 /// What the node knows of store-and-forward.
 #[derive(Debug, Default)]
 pub(crate) struct Forwards {
@@ -70,6 +82,8 @@ pub(crate) struct Forwards {
     refusals: VecDeque<(AccountId, Box<[u8]>, Vec<u8>)>,
     reply: Vec<u8>,
     body: Vec<u8>,
+    /// For publishers that have no reply subject.
+    pub(super) captured: Captured,
     directory: PathBuf,
     /// The name of a leaf whose logs have none yet.
     leaf: String,
@@ -85,6 +99,12 @@ impl Forwards {
             seed,
             ..Self::default()
         }
+    }
+
+    /// Whether a commit of the outbox at this place is on disk.
+    pub(super) fn is_committed(&self, at: usize, commit: u64) -> bool {
+        let outbox = self.slots.get(at).and_then(|slot| slot.outbox.as_ref());
+        outbox.is_some_and(|outbox| outbox.log().is_committed(commit))
     }
 
     /// Nobody waits for the disk.
@@ -140,11 +160,12 @@ impl Node {
         let mut order: Vec<usize> = (0..slots.len()).collect();
         order.sort_by_key(|&at| std::cmp::Reverse(slots[at].forward.priority));
         self.forwards.order = order;
+        self.open_mqtt_log();
     }
 
     /// Whether all logs are open.
     pub fn forwards_ready(&self) -> bool {
-        self.forwards.all_ready()
+        self.forwards.all_ready() && self.mqtt_ready()
     }
 
     fn open_log(&mut self, at: usize) {
@@ -171,6 +192,10 @@ impl Node {
     pub fn disk_answered(&mut self, now: Nanos, answer: Answer) {
         self.now = now;
         let wall = self.wall_time();
+        if log_of(&answer) == super::MQTT_LOG {
+            self.mqtt_disk_answered(answer);
+            return self.settle();
+        }
         match answer {
             Answer::Opened { log, result } => self.log_opened(log.0 as usize, result.map(|opened| *opened)),
             Answer::Batch { log, result } => {
@@ -190,6 +215,7 @@ impl Node {
             Answer::Closed { .. } => {}
         }
         self.forwards.woken = true;
+        self.mqtt_keep_promises();
         self.settle();
     }
 
@@ -246,6 +272,7 @@ impl Node {
         error!("Log {} failed and is opened again: {text}", slot.forward.name);
         slot.trusted = outbox.log().trusted();
         slot.health = Health::Broken(now + REOPEN_AFTER);
+        self.mqtt_log_failed();
     }
 
     /// Takes a message into the log that captures its subject, if one does; says whether one does. What comes from the hub is not
@@ -273,7 +300,15 @@ impl Node {
                 Err(NotTaken::Log(Refused::Failed("not open yet".to_owned())))
             }
         };
-        let Err(why) = taken else { return true };
+        let why = match taken {
+            Ok(commit) => {
+                self.forwards.captured = Captured::Yes(at, commit);
+                return true;
+            }
+            Err(why) => why,
+        };
+        self.forwards.captured = Captured::Refused;
+        let slot = &mut self.forwards.slots[at];
         slot.complain(now, &why);
         if !message.reply.is_empty() && self.forwards.refusals.len() < REFUSALS_MAX {
             let mut body = Vec::new();
@@ -464,6 +499,14 @@ impl Node {
                 self.open_log(at);
             }
             self.forwards.woken = true;
+        }
+    }
+}
+
+fn log_of(answer: &Answer) -> LogId {
+    match answer {
+        Answer::Opened { log, .. } | Answer::Batch { log, .. } | Answer::Read { log, .. } | Answer::Closed { log } => {
+            *log
         }
     }
 }

@@ -164,13 +164,15 @@ impl Node {
 
     /// Lets go of what ended during the last call.
     pub(super) fn settle(&mut self) {
-        self.mqtt_queued();
+        self.mqtt_queued(None);
         self.wake_system();
         self.follow_links();
         self.drive_forwards();
         while let Some(id) = self.closing.pop() {
             self.bury(id);
         }
+        self.mqtt_queued(None);
+        self.mqtt_write();
     }
 
     fn bury(&mut self, id: ConnId) {
@@ -328,6 +330,35 @@ impl Node {
         conn.core.subs_bytes += subscription_bytes(subject, queue, sid);
         self.cast_shadows(id);
         self.interest_came(account, subject, queue, id);
+    }
+
+    /// Adds a subscription that no connection has: its session's client is away.
+    pub(super) fn add_sub_of(
+        &mut self,
+        conn: u32,
+        account: AccountId,
+        subject: &[u8],
+        queue: Option<&[u8]>,
+        sid: &[u8],
+    ) -> SubId {
+        let id = self.subs.next_id();
+        let place = self.accounts.get_mut(account).interest.insert(subject, queue, id);
+        self.subs.insert(Sub {
+            conn,
+            account,
+            place,
+            subject: subject.into(),
+            queue: queue.map(Into::into),
+            sid: Sid::new(sid),
+            delivered: 0,
+            max: 0,
+            filtered: false,
+            link: None,
+            weight: 0,
+        });
+        self.cast_shadows(id);
+        self.interest_came(account, subject, queue, id);
+        id
     }
 
     /// The subscription a connection calls `sid`.

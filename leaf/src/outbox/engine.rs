@@ -236,7 +236,7 @@ impl Outbox {
     ///
     /// # Errors
     /// When it is not taken; its publisher is to be told with [`Self::refusal`].
-    pub fn capture(&mut self, now: Nanos, wall: Time, message: &Message<'_>) -> Result<(), NotTaken> {
+    pub fn capture(&mut self, now: Nanos, wall: Time, message: &Message<'_>) -> Result<u64, NotTaken> {
         let taken = self.take_in(wall, message);
         match &taken {
             Ok(appended) if appended.duplicate => self.figures.duplicates += 1,
@@ -248,7 +248,7 @@ impl Outbox {
         if !message.reply.is_empty() {
             self.acks.push(appended, message.reply);
         }
-        Ok(())
+        Ok(appended.commit)
     }
 
     fn take_in(&mut self, wall: Time, message: &Message<'_>) -> Result<Appended, NotTaken> {

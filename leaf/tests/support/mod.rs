@@ -121,6 +121,17 @@ impl Server {
         server
     }
 
+    /// Kills it in whatever it is doing, and starts it again with what it has left on its disk.
+    pub(crate) fn kill_and_restart(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let _ = std::fs::remove_file(self.path("s.log"));
+        let mut command = Command::new(&self.program);
+        command.arg("-c").arg(self.dir.join("s.conf")).stderr(Stdio::null());
+        self.child = command.spawn().unwrap();
+        self.logs("Server is ready");
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }

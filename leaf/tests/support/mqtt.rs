@@ -8,7 +8,7 @@ use std::process::Command;
 use super::{Client, PATIENCE, Server};
 
 /// A configuration with MQTT on any free port.
-pub(crate) const MQTT: &str = "mqtt { host: 127.0.0.1, port: -1 }\n";
+pub(crate) const MQTT: &str = "mqtt { host: 127.0.0.1, port: -1 }\nstore_dir: \"<DIR>/data\"\n";
 
 /// Where the server listens for MQTT: its log says so.
 pub(crate) fn port(server: &Server) -> u16 {

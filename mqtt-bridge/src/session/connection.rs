@@ -65,7 +65,7 @@ struct Open {
     asked_expiry: u32,
     incoming: Incoming,
     aliases: Aliases,
-    acks: VecDeque<Ack>,
+    acks: VecDeque<Answer>,
     /// The owner's names of messages that need not be kept any more.
     gone: Vec<u64>,
     last: Last,
@@ -98,6 +98,23 @@ pub struct Ack {
     pub reason: Reason,
     /// Not before this is synced.
     pub commit: u64,
+}
+
+/// What waits to be said to the client, in order.
+#[derive(Debug)]
+enum Answer {
+    Ack(Ack),
+    /// SUBACK or UNSUBACK, and the commit it waits for.
+    Packet(Box<[u8]>, u64),
+}
+
+impl Answer {
+    fn commit(&self) -> u64 {
+        match self {
+            Self::Ack(ack) => ack.commit,
+            Self::Packet(_, commit) => *commit,
+        }
+    }
 }
 
 /// What became of the front of the input.
@@ -366,9 +383,9 @@ impl Connection {
         open.acknowledge(Ack { kind: AckKind::PubComp, id, reason: Reason::Success, commit }, synced, out);
     }
 
-    /// The answer to SUBSCRIBE: one for each filter.
-    pub fn suback(&mut self, id: u16, answers: &[Reason], out: &mut impl Sink) {
-        let Phase::Open(open) = &self.phase else { return };
+    /// The answer to SUBSCRIBE, one for each filter; it is given once `commit` is synced.
+    pub fn suback(&mut self, id: u16, answers: &[Reason], commit: u64, synced: u64, out: &mut impl Sink) {
+        let Phase::Open(open) = &mut self.phase else { return };
         let version = open.version;
         let codes: Vec<u8> = answers
             .iter()
@@ -385,15 +402,15 @@ impl Connection {
                 }
             })
             .collect();
-        out.append(codes.len() + 9, |out| encode::suback(id, &codes, version, out));
+        open.answer(commit, synced, out, |out| encode::suback(id, &codes, version, out));
     }
 
-    /// The answer to UNSUBSCRIBE: one for each filter.
-    pub fn unsuback(&mut self, id: u16, answers: &[Reason], out: &mut impl Sink) {
-        let Phase::Open(open) = &self.phase else { return };
+    /// The answer to UNSUBSCRIBE, one for each filter; it is given once `commit` is synced.
+    pub fn unsuback(&mut self, id: u16, answers: &[Reason], commit: u64, synced: u64, out: &mut impl Sink) {
+        let Phase::Open(open) = &mut self.phase else { return };
         let version = open.version;
         let codes: Vec<u8> = answers.iter().map(|reason| reason.code()).collect();
-        out.append(codes.len() + 9, |out| encode::unsuback(id, &codes, version, out));
+        open.answer(commit, synced, out, |out| encode::unsuback(id, &codes, version, out));
     }
 
     /// Delivers a message to one of the session's subscriptions. Where the session outlives the connection, messages of QoS 1
@@ -487,9 +504,11 @@ impl Connection {
     /// Everything up to this commit is on disk: sends what waited for that. Also to be called after messages were queued.
     pub fn synced(&mut self, now: Nanos, synced: u64, out: &mut impl Sink) {
         let Phase::Open(open) = &mut self.phase else { return };
-        while let Some(ack) = open.acks.front().copied().filter(|ack| ack.commit <= synced) {
-            open.acks.pop_front();
-            open.write_ack(ack, out);
+        while let Some(answer) = open.acks.pop_front_if(|answer| answer.commit() <= synced) {
+            match answer {
+                Answer::Ack(ack) => open.write_ack(ack, out),
+                Answer::Packet(bytes, _) => out.append(bytes.len(), |out| out.extend_from_slice(&bytes)),
+            }
         }
         if open.acks.is_empty() {
             open.acks = VecDeque::new();
@@ -627,7 +646,7 @@ impl Open {
             return Ok(Event::Publish(publish));
         }
         // [MQTT-4.3.3-10]: it was published already. Its own answer may still wait for the disk, and so does this one.
-        let commit = self.acks.back().map_or(0, |ack| ack.commit);
+        let commit = self.acks.back().map_or(0, Answer::commit);
         let ack = Ack { kind: AckKind::PubRec, id: publish.id, reason: Reason::Success, commit };
         self.acknowledge(ack, synced, out);
         Ok(Event::None)
@@ -638,7 +657,7 @@ impl Open {
             return Event::Release(id);
         }
         // Nothing is known of it [MQTT-3.7.2-1]; the exchange is over all the same.
-        let commit = self.acks.back().map_or(0, |ack| ack.commit);
+        let commit = self.acks.back().map_or(0, Answer::commit);
         let ack = Ack { kind: AckKind::PubComp, id, reason: Reason::PacketIdNotFound, commit };
         self.acknowledge(ack, synced, out);
         Event::None
@@ -684,7 +703,16 @@ impl Open {
         if self.acks.is_empty() && ack.commit <= synced {
             return self.write_ack(ack, out);
         }
-        self.acks.push_back(ack);
+        self.acks.push_back(Answer::Ack(ack));
+    }
+
+    fn answer(&mut self, commit: u64, synced: u64, out: &mut impl Sink, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut bytes = Vec::new();
+        write(&mut bytes);
+        if self.acks.is_empty() && commit <= synced {
+            return out.append(bytes.len(), |out| out.extend_from_slice(&bytes));
+        }
+        self.acks.push_back(Answer::Packet(bytes.into(), commit));
     }
 
     fn write_ack(&self, ack: Ack, out: &mut impl Sink) {

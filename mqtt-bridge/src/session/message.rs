@@ -101,6 +101,11 @@ impl Stored {
         &self.bytes[from..from + self.properties as usize]
     }
 
+    /// Topic, properties and payload, one behind the other.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// What it says.
     pub fn payload(&self) -> &[u8] {
         &self.bytes[usize::from(self.topic) + self.properties as usize..]

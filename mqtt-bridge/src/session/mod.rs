@@ -117,6 +117,8 @@ pub struct Session {
     queue: Queue,
     received: ReceivedIds,
     will: Option<Box<Will>>,
+    /// The owner's name for it; 0 for none.
+    key: u64,
 }
 
 impl Session {
@@ -129,6 +131,7 @@ impl Session {
             queue: Queue::default(),
             received: ReceivedIds::default(),
             will: None,
+            key: 0,
         }
     }
 
@@ -150,6 +153,16 @@ impl Session {
     /// Whether anything of it is worth keeping after the connection.
     pub fn outlives(&self) -> bool {
         self.expiry > 0
+    }
+
+    /// The owner's name for it where it is kept; 0 for none.
+    pub fn key(&self) -> u64 {
+        self.key
+    }
+
+    /// Names it.
+    pub fn set_key(&mut self, key: u64) {
+        self.key = key;
     }
 
     /// What is published if the connection breaks.
@@ -210,6 +223,11 @@ impl Session {
     /// synced, a message of QoS 2 is not sent: after a crash it could come again with another identifier.
     pub fn saved(&mut self, id: u16, tag: u64, commit: u64) {
         self.queue.saved(id, tag, commit);
+    }
+
+    /// What the message with this packet identifier rests on, see [`Self::saved`].
+    pub fn promised(&mut self, id: u16, commit: u64) {
+        self.queue.promised(id, commit);
     }
 
     /// The message with this packet identifier and how it is to be sent, for keeping.

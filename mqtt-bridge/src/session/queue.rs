@@ -240,6 +240,12 @@ impl Queue {
         }
     }
 
+    pub(super) fn promised(&mut self, id: u16, commit: u64) {
+        if let Some(at) = self.position(id) {
+            self.entries[at].commit = commit;
+        }
+    }
+
     pub(super) fn get(&self, id: u16) -> Option<Restored> {
         let entry = &self.entries[self.position(id)?];
         Some(Restored {

@@ -125,7 +125,7 @@ impl Client {
                         }
                     })
                     .collect();
-                self.connection.suback(subscribe.id, &answers, out);
+                self.connection.suback(subscribe.id, &answers, self.commit, self.synced, out);
             }
             Event::Unsubscribe(unsubscribe) => {
                 let session = self.connection.session_mut().unwrap();
@@ -134,7 +134,7 @@ impl Client {
                     None => Reason::NoSubscriptionExisted,
                 };
                 let answers: Vec<Reason> = unsubscribe.filters().map(answer).collect();
-                self.connection.unsuback(unsubscribe.id, &answers, out);
+                self.connection.unsuback(unsubscribe.id, &answers, self.commit, self.synced, out);
             }
             Event::Arrived(received) => {
                 self.log.push(format!("arrived {} kept as {}", received.id, received.tag));
@@ -551,6 +551,9 @@ fn acknowledges_after_the_sync() {
     assert_eq!(client.send("3c 05 0001 61 0002"), "", "released, so it is new");
     assert_eq!(client.sync(1), plain("4002 0001 5002 0002 4002 0003"));
     assert_eq!(client.sync(2), plain("7002 0002 5002 0002"));
+    client.commit = 3;
+    assert_eq!(client.send("82 06 0007 0001 61 01 c0 00 a2 05 0008 0001 61"), "d000");
+    assert_eq!(client.sync(3), plain("9003 0007 01 b002 0008"));
 }
 
 /// A message of QoS 2 leaves, and PUBREL too, only once what they rest on is on disk.

@@ -1,5 +1,6 @@
 //! What the node does for connections that speak MQTT.
 
+mod journal;
 mod publish;
 mod session;
 mod subscribe;
@@ -9,7 +10,8 @@ use tracing::error;
 
 use super::{CloseReason, ConnId, Facts, Nanos, Node};
 use crate::config::{self, Config};
-use crate::mqtt::{Holder, Mqtt, Sessions, Shared};
+use crate::mqtt::{Mqtt, Sessions, Shared};
+pub(crate) use journal::{LOG as MQTT_LOG, Loading, Promises};
 pub(super) use publish::Scratch;
 
 /// Bytes of a packet beside its payload: a topic, and what comes with it.
@@ -29,6 +31,9 @@ pub(crate) struct Figures {
     /// Bytes of them.
     pub(crate) retained_bytes: usize,
 }
+
+/// How soon the disk is asked again at the earliest.
+const DISK_PAUSE: Nanos = 10_000_000;
 
 /// How long CONNECT may take where nobody must log in.
 const LOGIN_WITHIN: Nanos = 10 * super::SECOND;
@@ -111,37 +116,11 @@ impl Node {
             // The peer makes a login of it.
             Event::None | Event::Connect(_) => {}
             Event::Publish(publish) => self.mqtt_publish(slot, &publish),
-            Event::Release(id) => {
-                self.with_mqtt(slot, |peer, shared, out| peer.connection.released(id, 0, shared.synced, out));
-            }
+            Event::Release(id) => self.mqtt_release(slot, id),
             Event::Subscribe(subscribe) => self.mqtt_subscribe(slot, subscribe),
             Event::Unsubscribe(unsubscribe) => self.mqtt_unsubscribe(slot, unsubscribe),
-            Event::Arrived(received) => {
-                self.with_mqtt(slot, |peer, shared, out| {
-                    if let Some(session) = peer.connection.session_mut() {
-                        session.saved(received.id, received.tag, 0);
-                    }
-                    peer.connection.synced(out.now, shared.synced, out);
-                });
-            }
+            Event::Arrived(received) => self.mqtt_arrived(slot, received),
         }
-    }
-
-    /// Deals with what deliveries have queued: sends what may go out.
-    pub(super) fn mqtt_queued(&mut self) {
-        let mut queued = match &mut self.pool.mqtt {
-            Some(shared) if !shared.queued.is_empty() => std::mem::take(&mut shared.queued),
-            _ => return,
-        };
-        let mut last = None;
-        for (holder, _) in queued.drain(..) {
-            let Holder::Connection(slot) = holder else { continue };
-            if last != Some(slot) {
-                self.with_mqtt(slot, |peer, shared, out| peer.connection.synced(out.now, shared.synced, out));
-            }
-            last = Some(slot);
-        }
-        self.shared().queued = queued;
     }
 
     /// How long CONNECT may take. A client that need not say who it is has more time: nats-server gives it for ever.
@@ -184,6 +163,11 @@ impl Node {
 
     /// When something of MQTT is due.
     pub(super) fn mqtt_due(&self) -> Option<Nanos> {
-        self.pool.mqtt.as_ref()?.sessions.next_due()
+        let shared = self.pool.mqtt.as_ref()?;
+        // A full disk is tried again later; all else of the log is done at the end of a turn.
+        let disk = shared.journal.as_ref().and_then(|journal| journal.log().deadline());
+        let disk =
+            disk.map(|at| self.now.saturating_add(u64::try_from(at - self.wall_time()).unwrap_or(0).max(DISK_PAUSE)));
+        shared.sessions.next_due().into_iter().chain(disk).min()
     }
 }

@@ -1,8 +1,9 @@
 //! Messages from MQTT.
 
 use mqtt_bridge::packet::Publish;
-use mqtt_bridge::{Forwarded, Outgoing, QoS, Reason, SECOND, Will, subject};
+use mqtt_bridge::{Forwarded, Outgoing, QoS, Reason, SECOND, Version, Will, subject};
 
+use super::super::forward::Captured;
 use super::super::publish::Source;
 use super::super::{CloseReason, Nanos, Node};
 use crate::account::AccountId;
@@ -30,12 +31,41 @@ impl Node {
             return self.close(id, CloseReason::MaxPayload);
         }
         let mut scratch = std::mem::take(&mut self.mqtt_scratch);
-        let reason = self.mqtt_route(slot, publish, &mut scratch);
+        self.forwards.captured = Captured::No;
+        let (reason, retained) = self.mqtt_route(slot, publish, &mut scratch);
         self.mqtt_scratch = scratch;
-        self.mqtt_queued();
-        if publish.qos > QoS::AtMostOnce {
-            self.with_mqtt(slot, |peer, shared, out| peer.connection.published(publish, reason, 0, shared.synced, out));
+        let outbox = match self.forwards.captured {
+            Captured::Yes(at, commit) => Some((at, commit)),
+            Captured::No | Captured::Refused => None,
+        };
+        let refused = self.forwards.captured == Captured::Refused;
+        let queued = self.mqtt_queued(outbox);
+        if publish.qos == QoS::AtMostOnce {
+            return;
         }
+        let taken = match publish.qos {
+            QoS::ExactlyOnce if !reason.is_error() => self.mqtt_save_taken(slot, publish.id),
+            _ => Some(0),
+        };
+        let (Some(queued), Some(taken), false) = (queued, taken, refused) else {
+            return self.mqtt_not_kept(slot, publish);
+        };
+        let promise = queued.max(taken).max(retained);
+        self.mqtt_wait(slot, promise);
+        self.with_mqtt(slot, |peer, shared, out| {
+            peer.connection.published(publish, reason, promise, shared.synced, out);
+        });
+    }
+
+    /// A message that should have been kept was not. 5.0 can be told; others come again with it.
+    fn mqtt_not_kept(&mut self, slot: u32, publish: &Publish<'_>) {
+        let id = self.conns[slot as usize].core.id;
+        if self.mqtt_peer(slot).and_then(|peer| peer.connection.version()) != Some(Version::V5) {
+            return self.close(id, CloseReason::WriteError);
+        }
+        self.with_mqtt(slot, |peer, shared, out| {
+            peer.connection.published(publish, Reason::QuotaExceeded, 0, shared.synced, out);
+        });
     }
 
     fn payload_max(&self, slot: u32) -> usize {
@@ -44,14 +74,14 @@ impl Node {
         account.unwrap_or(usize::MAX).min(self.facts.bounds.payload_bytes)
     }
 
-    fn mqtt_route(&mut self, slot: u32, publish: &Publish<'_>, scratch: &mut Scratch) -> Reason {
+    fn mqtt_route(&mut self, slot: u32, publish: &Publish<'_>, scratch: &mut Scratch) -> (Reason, u64) {
         let now = self.now;
         let Scratch { subject, reply, body } = scratch;
         [&mut *subject, &mut *reply, &mut *body].into_iter().for_each(Vec::clear);
-        let Some(shared) = &mut self.pool.mqtt else { return Reason::Unspecified };
+        let Some(shared) = &mut self.pool.mqtt else { return (Reason::Unspecified, 0) };
         let conn = &mut *self.conns[slot as usize];
-        let Some(account) = conn.core.account else { return Reason::NotAuthorized };
-        let Some(peer) = conn.peer.mqtt() else { return Reason::Unspecified };
+        let Some(account) = conn.core.account else { return (Reason::NotAuthorized, 0) };
+        let Some(peer) = conn.peer.mqtt() else { return (Reason::Unspecified, 0) };
         let topic = peer.connection.topic(publish);
         subject::of_topic(topic, subject);
         write_headers(publish, body, reply);
@@ -64,42 +94,51 @@ impl Node {
         if is_reserved(subject) || !peer.may_publish(subject, now) {
             shared.publication.clear();
             self.mqtt_violation(slot, "Publish", subject);
-            return Reason::NotAuthorized;
+            return (Reason::NotAuthorized, 0);
         }
         self.tally.received.count(body.len());
         let header_len = body.len() - publish.payload.len();
         let message = Message { subject, reply, header_len, body, framed: b"" };
         let delivered = self.publish(slot, &message, Source::Client);
-        let kept = !publish.retain || self.mqtt_retain(account, publish.payload);
+        let kept = if publish.retain { self.mqtt_retain(account, publish.payload) } else { Some(0) };
         self.shared().publication.clear();
         match (kept, delivered) {
-            (false, _) => Reason::QuotaExceeded,
-            (true, true) => Reason::Success,
-            (true, false) if publish.retain => Reason::Success,
-            (true, false) => Reason::NoMatchingSubscribers,
+            (None, _) => (Reason::QuotaExceeded, 0),
+            (Some(promise), true) => (Reason::Success, promise),
+            (Some(promise), false) if publish.retain => (Reason::Success, promise),
+            (Some(promise), false) => (Reason::NoMatchingSubscribers, promise),
         }
     }
 
-    /// Keeps the message that is being routed, or with an empty one forgets the old `[MQTT-3.3.1-6]`. Says whether there was
-    /// room.
-    fn mqtt_retain(&mut self, account: AccountId, payload: &[u8]) -> bool {
-        let now = self.now;
-        let Shared { publication, retained, tally, gone, .. } = self.shared();
-        let old = if payload.is_empty() {
-            retained.remove(account, &publication.topic)
-        } else {
-            let bytes = publication.topic.len() + publication.properties.len() + payload.len();
-            if !retained.has_room(account, &publication.topic, bytes) {
-                gone.extend(retained.drop_expired(now).into_iter().filter(|tag| *tag > 0));
-            }
-            if !retained.has_room(account, &publication.topic, bytes) {
-                tally.retained_refused += 1;
-                return false;
-            }
-            retained.insert(account, publication.kept(payload))
-        };
-        gone.extend(old.map(|kept| kept.tag).filter(|tag| *tag > 0));
-        true
+    /// Keeps the message that is being routed, or with an empty one forgets the old `[MQTT-3.3.1-6]`. Returns what that
+    /// rests on, or `None` if there was no room.
+    fn mqtt_retain(&mut self, account: AccountId, payload: &[u8]) -> Option<u64> {
+        let (now, clock) = (self.now, self.mqtt_clock());
+        let Self { pool, accounts, .. } = self;
+        let Shared { publication, retained, tally, gone, journal, promises, .. } = pool.mqtt.as_deref_mut()?;
+        if payload.is_empty() {
+            let old = retained.remove(account, &publication.topic);
+            let tag = old.map_or(0, |old| old.tag);
+            let Some(journal) = journal.as_mut().filter(|_| tag > 0) else { return Some(0) };
+            return Some(promises.make(journal.forget_now(clock, tag), None));
+        }
+        let bytes = publication.topic.len() + publication.properties.len() + payload.len();
+        if !retained.has_room(account, &publication.topic, bytes) {
+            gone.extend(retained.drop_expired(now).into_iter().filter(|tag| *tag > 0));
+        }
+        if !retained.has_room(account, &publication.topic, bytes) {
+            tally.retained_refused += 1;
+            return None;
+        }
+        let mut kept = publication.kept(payload);
+        let mut promise = 0;
+        if let Some(journal) = journal {
+            let (seq, commit) = journal.save_retained(clock, &accounts.get(account).name, &kept.message).ok()?;
+            kept.tag = seq;
+            promise = promises.make(commit, None);
+        }
+        retained.insert(account, kept);
+        Some(promise)
     }
 
     /// Publishes the will of a client that has gone; `slot` is its connection if that is still there.
@@ -133,7 +172,7 @@ impl Node {
         }
         self.shared().publication.clear();
         self.mqtt_scratch = scratch;
-        self.mqtt_queued();
+        self.mqtt_queued(None);
     }
 }
 

@@ -7,7 +7,7 @@ use tracing::{debug, warn};
 use super::super::{CloseReason, ConnId, Nanos, Node};
 use crate::account::AccountId;
 use crate::interest::SubId;
-use crate::mqtt::{ABSENT, Absent, Place};
+use crate::mqtt::{ABSENT, Absent, Holder, Place, Shared};
 
 /// Seconds on the node's clock; what never comes is the end of time.
 fn after(now: Nanos, seconds: u32) -> Nanos {
@@ -51,6 +51,8 @@ impl Node {
         });
         self.mqtt_move_subs(subs, slot);
         self.check_subs(slot);
+        self.mqtt_save_session(Holder::Connection(slot));
+        self.mqtt_wait_for_all(slot);
         self.mqtt_keep_alive(id);
         self.arm(slot);
     }
@@ -178,6 +180,7 @@ impl Node {
                 sub.conn = ABSENT | at;
             }
         }
+        self.mqtt_save_session(Holder::Absent(at));
     }
 
     /// A session is over.
@@ -185,14 +188,21 @@ impl Node {
         for id in found.subs {
             self.remove_sub(id);
         }
-        let shared = self.shared();
-        shared.sessions.forget(account, found.session.client_id());
-        shared.gone.extend(found.session.tags());
+        let clock = self.mqtt_clock();
+        let Shared { sessions, gone, journal, .. } = self.shared();
+        sessions.forget(account, found.session.client_id());
+        gone.extend(found.session.tags());
+        if let Some(journal) = journal.as_mut().filter(|_| found.session.key() > 0) {
+            journal.forget_session(clock, found.session.key(), found.session.received_ids());
+        }
     }
 
     /// Wills and ends of absent sessions that are due.
     pub(in super::super) fn mqtt_tick(&mut self) {
-        let now = self.now;
+        let (now, clock) = (self.now, self.mqtt_clock());
+        if let Shared { journal: Some(journal), .. } = self.shared() {
+            journal.tick(clock);
+        }
         while let Some(at) = self.shared().sessions.due(now) {
             let Some(absent) = self.shared().sessions.absent_mut(at) else { return };
             let account = absent.account;
@@ -206,6 +216,7 @@ impl Node {
                 self.mqtt_end(account, Found { session, subs });
             } else {
                 self.shared().sessions.will_done(at);
+                self.mqtt_save_session(Holder::Absent(at));
             }
             if let Some(will) = will {
                 self.mqtt_will(account, None, &will);

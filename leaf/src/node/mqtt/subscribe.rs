@@ -10,14 +10,18 @@ use crate::mqtt::{Holder, sid};
 use crate::subject;
 
 /// A filter as the node takes it.
-struct Pattern {
+pub(super) struct Pattern {
     subject: Vec<u8>,
-    queue: Option<Vec<u8>>,
+    pub(super) queue: Option<Vec<u8>>,
     /// `a/#` matches `a` too.
     has_parent: bool,
 }
 
 impl Pattern {
+    pub(super) fn parse(filter: &str) -> Option<Self> {
+        Asked::parse(filter).map(Self::new)
+    }
+
     fn new(asked: Asked<'_>) -> Self {
         let mut subject = Vec::new();
         mapping::of_filter(asked.filter, &mut subject);
@@ -30,7 +34,7 @@ impl Pattern {
     }
 
     /// The subjects to subscribe to, and whether each is the parent's.
-    fn subjects(&self) -> impl Iterator<Item = (&[u8], bool)> {
+    pub(super) fn subjects(&self) -> impl Iterator<Item = (&[u8], bool)> {
         let parent = if self.has_parent { mapping::parent(&self.subject) } else { None };
         std::iter::once((&*self.subject, false)).chain(parent.map(|parent| (parent, true)))
     }
@@ -58,11 +62,15 @@ impl Node {
                 Err(reason) => answers.push(reason),
             }
         }
-        self.with_mqtt(slot, |peer, _, out| peer.connection.suback(subscribe.id, &answers, out));
+        let promise = self.mqtt_save_session(Holder::Connection(slot));
+        self.mqtt_wait(slot, promise);
+        self.with_mqtt(slot, |peer, shared, out| {
+            peer.connection.suback(subscribe.id, &answers, promise, shared.synced, out);
+        });
         for index in wanted {
             self.mqtt_send_retained(slot, index);
         }
-        self.mqtt_queued();
+        self.mqtt_queued(None);
     }
 
     /// Returns what is granted, the subscription's index, and whether it is new.
@@ -155,6 +163,10 @@ impl Node {
             }
             answers.push(Reason::Success);
         }
-        self.with_mqtt(slot, |peer, _, out| peer.connection.unsuback(unsubscribe.id, &answers, out));
+        let promise = self.mqtt_save_session(Holder::Connection(slot));
+        self.mqtt_wait(slot, promise);
+        self.with_mqtt(slot, |peer, shared, out| {
+            peer.connection.unsuback(unsubscribe.id, &answers, promise, shared.synced, out);
+        });
     }
 }
