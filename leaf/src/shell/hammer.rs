@@ -58,7 +58,7 @@ fn round(log: &mut Log, disks: &mut Disks, answers: &Receiver<Answer>, now: Time
             Err(Refused::Busy | Refused::DiskFull) => break,
             Err(error) => return Err(error.to_string()),
         }
-        if seq % CURSOR_EVERY == 0 {
+        if seq.is_multiple_of(CURSOR_EVERY) {
             let cursor = log.committed().to_le_bytes();
             log.keep(now, b"cursor", Some(&cursor)).map_err(|error| error.to_string())?;
         }

@@ -192,6 +192,8 @@ pub(super) struct Segment {
     pub(super) last_time: Time,
     /// Where its records end.
     pub(super) end: u64,
+    /// Where what it was begun with ends.
+    pub(super) begun: u64,
     /// Up to where they are on disk.
     pub(super) written: u64,
     pub(super) marks: Vec<Mark>,
@@ -223,6 +225,7 @@ impl Segment {
             first_time: now,
             last_time: now,
             end: 0,
+            begun: 0,
             written: 0,
             marks: Vec::new(),
             bytes: 0,

@@ -489,7 +489,8 @@ impl Log {
             None => self.segments.back().map_or(0, |segment| segment.end),
         };
         let fits = end + stored as u64 + CLOSE_BYTES_MAX <= self.settings.segment_bytes;
-        let fresh = self.segments.back().is_some_and(|segment| segment.is_empty() && segment.deleted.is_empty());
+        // A record longer than any segment has one of its own.
+        let fresh = self.segments.back().is_some_and(|segment| end <= segment.begun);
         if !fits && !fresh {
             self.rotate(now);
         }
@@ -555,6 +556,7 @@ impl Log {
         self.snapshot(salt, now, &mut bytes);
         let mut segment = Segment::new(file, salt, self.next_seq, now);
         segment.end = bytes.len() as u64;
+        segment.begun = segment.end;
         self.segments.push_back(segment);
         let size = self.settings.segment_bytes;
         let begin = [Op::Create(file, size), Op::Write(file, 0, bytes), Op::Sync(file)];

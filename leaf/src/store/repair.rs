@@ -8,17 +8,15 @@ use super::verify::{self, Damage};
 use super::walk::{Step, Walk};
 use super::{Disk, FileId, Kind, Time, Want};
 
+/// Is shown a file, a stretch of it and the bytes there.
+pub type Dropped<'a> = dyn FnMut(FileId, &Damage, &[u8]) -> Result<(), String> + 'a;
+
 /// Writes every damaged segment of a log again without its damaged bytes, which are shown to `dropped` before anything
 /// is changed. A file without a head is left alone: nothing in it can be told apart.
 ///
 /// # Errors
 /// When the disk does not do what it must, or `dropped` refuses; what was repaired before stays.
-pub fn repair(
-    disk: &mut dyn Disk,
-    now: Time,
-    salt: u32,
-    dropped: &mut dyn FnMut(FileId, &Damage, &[u8]) -> Result<(), String>,
-) -> Result<u64, OpenError> {
+pub fn repair(disk: &mut dyn Disk, now: Time, salt: u32, dropped: &mut Dropped<'_>) -> Result<u64, OpenError> {
     let found = verify::inspect_all(disk, &mut |_, _| {})?;
     let mut repaired = 0;
     for (at, (file, inspection)) in found.iter().enumerate() {

@@ -9,7 +9,7 @@ use super::{all, drain, opened, put, small};
 #[test]
 fn a_footer_does_not_know_of_deletions_to_come() {
     let mut rotated = 0;
-    for count in 30..90 {
+    for count in 95..106 {
         let mut disk = SimDisk::new(1);
         let (mut log, _) = opened(&mut disk, &small());
         for _ in 0..count {

@@ -1,7 +1,7 @@
 //! Random work on a disk that crashes, fails, tears, fills up and rots; what was promised is checked after each step and
 //! each recovery.
 //!
-//! `PETIOLE_SIM_SEEDS` says how many seeds are tried (2,000), `PETIOLE_SIM_FIRST` with which to begin (0),
+//! `PETIOLE_SIM_SEEDS` says how many seeds are tried (1,000), `PETIOLE_SIM_FIRST` with which to begin (0),
 //! `PETIOLE_SIM_SECONDS` for how long to go on instead, `PETIOLE_SIM_LOUD` that every step is printed.
 
 #![allow(clippy::disallowed_methods, reason = "the tests are told by the environment how long to go on")]
@@ -32,7 +32,7 @@ fn run(seed: u64) -> Result<u64, String> {
 fn holds_whatever_happens() {
     let first = number("PETIOLE_SIM_FIRST").unwrap_or(0);
     let seconds = number("PETIOLE_SIM_SECONDS").map(Duration::from_secs);
-    let count = number("PETIOLE_SIM_SEEDS").unwrap_or(if seconds.is_some() { u64::MAX - first } else { 2000 });
+    let count = number("PETIOLE_SIM_SEEDS").unwrap_or(if seconds.is_some() { u64::MAX - first } else { 1000 });
     let started = Instant::now();
     let (next, tried) = (AtomicU64::new(first), AtomicU64::new(0));
     let work = || {
@@ -59,12 +59,17 @@ fn holds_whatever_happens() {
 /// Each of these is found: a simulation that overlooks them would prove nothing.
 #[test]
 fn finds_planted_bugs() {
-    const SEEDS: u64 = 400;
+    const SEEDS: u64 = 4000;
     for bug in Bug::ALL {
         plant(Some(bug));
-        let found = (0..SEEDS).filter(|&seed| run(seed).is_err()).count();
+        let (mut found, mut tried) = (0, 0);
+        // Three times are enough, for those that are found easily.
+        while found < 3 && tried < SEEDS {
+            found += u64::from(run(tried).is_err());
+            tried += 1;
+        }
         plant(None);
-        println!("{bug:?}: found in {found} of {SEEDS} seeds");
+        println!("{bug:?}: found in {found} of {tried} seeds");
         assert!(found > 0, "{bug:?} is overlooked");
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use super::super::super::log::Log;
 use super::super::super::sim::{Dice, SimDisk};
 use super::super::super::*;
-use super::model::{Gone, Kept, Message, Model, Seen};
+use super::model::{Gone, Message, Model, Seen};
 
 const STEPS: u64 = 150;
 const SUBJECTS: [&str; 5] = ["a", "b.1", "b.2", "c.x.y", "d"];
@@ -210,7 +210,7 @@ impl World {
         let value = (!self.dice.one_in(5)).then(|| self.dice.draw().to_le_bytes().to_vec());
         match self.log.keep(self.now, &key, value.as_deref()) {
             Ok(commit) => {
-                self.model.kept.entry(key).or_insert_with(Kept::default).later.push((commit, value));
+                self.model.kept.entry(key).or_default().later.push((commit, value));
                 Ok(())
             }
             Err(Refused::Failed(_)) if self.log.failed().is_some() => self.recover(),
@@ -336,7 +336,7 @@ impl World {
 
     /// The power goes in the middle of whatever the disk was told to do.
     fn crash(&mut self) -> Result<(), String> {
-        let ops = self.dice.below(12);
+        let ops = self.dice.below(5);
         self.commit(Some(ops))?;
         self.disk.crash();
         self.restart(None)
