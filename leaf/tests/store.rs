@@ -122,7 +122,10 @@ fn finds_and_repairs_damage() {
     assert!(repaired.status.success(), "{}", said(&repaired));
     assert!(said(&repaired).starts_with("2 segments written again"), "{}", said(&repaired));
     let dropped = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-    let dropped = fs::read(dropped.into_iter().find(|path| path.extension().unwrap() == "bin").unwrap()).unwrap();
+    let dropped = fs::read(
+        dropped.into_iter().find(|path| path.extension().is_some_and(|extension| extension == "bin")).unwrap(),
+    )
+    .unwrap();
     assert_eq!(dropped.windows(6).filter(|window| *window == b"rotten").count(), 2);
     let verified = store("verify", dir);
     assert!(verified.status.success(), "{}", said(&verified));

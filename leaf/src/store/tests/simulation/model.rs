@@ -154,7 +154,9 @@ impl Model {
                 continue;
             }
             match message.gone {
-                Gone::No => return Err(format!("message {seq} was acknowledged and is lost")),
+                Gone::No if !is_over(message, seq, &present, settings) => {
+                    return Err(format!("message {seq} was acknowledged and is lost"));
+                }
                 Gone::For(other)
                     if !self.is_accounted_for(other, &present) && !is_over(message, seq, &present, settings) =>
                 {
