@@ -24,6 +24,8 @@ pub enum Invocation {
     Help,
     /// `--help_tls`: print what a `tls` block may hold.
     HelpTls,
+    /// `store …`: look after a log on disk; what follows the word.
+    Store(Vec<String>),
     /// `-sl`: send a signal to a running server: `<command>[=<pid|pid file|*>]`, as given.
     Signal(String),
 }
@@ -151,6 +153,9 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Invocation, Usage
         let Some(arg) = args.next() else { break None };
         if arg == "--" {
             break args.next();
+        }
+        if arg == "store" {
+            return Ok(Invocation::Store(args.collect()));
         }
         let Some(dashed) = arg.strip_prefix('-').filter(|rest| !rest.is_empty()) else { break Some(arg) };
         let name = dashed.strip_prefix('-').unwrap_or(dashed);

@@ -55,6 +55,9 @@ TLS:
         --tlsverify                   clients must show a certificate
         --tlscacert <file>            authority that signs clients' certificates
 
+Looking after a durable log, while no server has it:
+    store ls|info|cat|verify|repair <dir>   more: store help
+
 Common:
     -h, --help                        print this
         --help_tls                    print what a tls block may hold

@@ -53,6 +53,23 @@ impl Directory {
         Ok(Self { path: path.to_owned(), handle, _lock: lock, open: VecDeque::new() })
     }
 
+    /// Takes a directory that is there, for tools: nothing is made, also where nothing can be written.
+    ///
+    /// # Errors
+    /// What is wrong with it, naming it.
+    pub fn open_existing(path: &Path) -> Result<Self, String> {
+        let failed = |error: io::Error| format!("cannot use {}: {error}", path.display());
+        let handle = File::open(path).map_err(failed)?;
+        if let Ok(lock) = File::open(path.join(LOCK_NAME)) {
+            return match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => Ok(Self { path: path.to_owned(), handle, _lock: lock, open: VecDeque::new() }),
+                Err(_) => Err(format!("the log in {} is in use by another process", path.display())),
+            };
+        }
+        let lock = handle.try_clone().map_err(failed)?;
+        Ok(Self { path: path.to_owned(), handle, _lock: lock, open: VecDeque::new() })
+    }
+
     fn name(&self, id: FileId) -> PathBuf {
         self.path.join(id.to_string())
     }
@@ -62,7 +79,9 @@ impl Directory {
         let at = match self.open.iter().position(|(open, _)| *open == id) {
             Some(at) => at,
             None => {
-                let file = OpenOptions::new().read(true).write(true).open(self.name(id))?;
+                let file = OpenOptions::new().read(true).write(true).open(self.name(id));
+                // A card may be there to be read only.
+                let file = file.or_else(|_| File::open(self.name(id)))?;
                 self.keep_open(id, file);
                 self.open.len() - 1
             }

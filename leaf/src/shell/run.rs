@@ -19,7 +19,7 @@ use super::logs::Answers;
 use super::notify::Notifier;
 use super::resolver::{self, Worker};
 use super::server::{Server, TlsSetup};
-use super::{files, http, log, signal};
+use super::{files, http, log, signal, store_tool};
 use crate::auth::callout::ServerKeys;
 use crate::auth::nkey;
 use crate::config::cli::{self, Invocation};
@@ -50,6 +50,7 @@ pub fn main(program: &'static Program) -> ExitCode {
         Ok(Invocation::Version) => print(&cli::version(name)),
         Ok(Invocation::Help) => print(&cli::help(name)),
         Ok(Invocation::HelpTls) => print(cli::tls_help()),
+        Ok(Invocation::Store(arguments)) => store_tool::run(name, &arguments),
         Ok(Invocation::Signal(argument)) => done(name, signal::run(&files::program_name(), &argument)),
         Err(usage) => {
             match &usage {

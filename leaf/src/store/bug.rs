@@ -32,13 +32,30 @@ pub(super) enum Bug {
 }
 
 #[cfg(test)]
+impl Bug {
+    /// All of them.
+    pub(super) const ALL: [Self; 11] = [
+        Self::AcknowledgedBeforeSync,
+        Self::NoSync,
+        Self::NoDirSync,
+        Self::NoChecksum,
+        Self::SharedSector,
+        Self::LostDeletion,
+        Self::NoSnapshot,
+        Self::ReusedNumber,
+        Self::CarriedOnAfterFailure,
+        Self::CutAtFirstDamage,
+        Self::DeletionBeforeRecord,
+    ];
+}
+
+#[cfg(test)]
 thread_local! {
     static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
 }
 
 /// Plants a bug in everything this thread does from now on.
 #[cfg(test)]
-#[allow(dead_code, reason = "the simulator's")]
 pub(super) fn plant(bug: Option<Bug>) {
     PLANTED.set(bug);
 }

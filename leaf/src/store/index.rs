@@ -44,6 +44,11 @@ impl Subjects {
         }
     }
 
+    /// How many ids there are.
+    pub(super) fn len(&self) -> SubjectId {
+        self.entries.len() as SubjectId
+    }
+
     /// Subjects that have messages.
     pub(super) fn live(&self) -> usize {
         self.live
@@ -93,6 +98,12 @@ impl Subjects {
 
     pub(super) fn count(&self, id: SubjectId) -> u32 {
         self.entries[id as usize].count
+    }
+
+    /// The last message that is there.
+    pub(super) fn set_last(&mut self, id: SubjectId, seq: Seq, bytes: u32) {
+        let entry = &mut self.entries[id as usize];
+        (entry.last, entry.last_bytes) = (seq, bytes);
     }
 
     /// The last message ever appended, and what it counts; it may be gone.
@@ -181,6 +192,8 @@ pub(super) struct Segment {
     pub(super) last_time: Time,
     /// Where its records end.
     pub(super) end: u64,
+    /// Where what it was begun with ends.
+    pub(super) begun: u64,
     /// Up to where they are on disk.
     pub(super) written: u64,
     pub(super) marks: Vec<Mark>,
@@ -196,6 +209,8 @@ pub(super) struct Segment {
     pub(super) deleted: Vec<(Seq, SubjectId, u32)>,
     pub(super) deadlines: u32,
     pub(super) lost: u64,
+    /// It has numbers that the history by subject lacks.
+    pub(super) unlisted: bool,
     /// No more messages come.
     finished: bool,
 }
@@ -210,6 +225,7 @@ impl Segment {
             first_time: now,
             last_time: now,
             end: 0,
+            begun: 0,
             written: 0,
             marks: Vec::new(),
             bytes: 0,
@@ -219,6 +235,7 @@ impl Segment {
             deleted: Vec::new(),
             deadlines: 0,
             lost: 0,
+            unlisted: false,
             finished: false,
         }
     }

@@ -5,11 +5,12 @@ use std::fmt;
 
 use super::bug::{Bug, planted};
 use super::dedupe::Dedupe;
+use super::history::History;
 use super::index::{Segment, SubjectId, Subjects};
 use super::meta::{Footer, Meta};
 use super::record::{self, HEAD_BYTES, Kind};
-use super::segment::Head;
-use super::tail::{PAD_BYTES_MAX, Tail, Unit};
+use super::segment::{Head, footer_at};
+use super::tail::{CLOSE_BYTES_MAX, Data, Tail, Unit};
 use super::{DiskError, FileId, Op, Record, Seq, Time};
 
 /// Bytes of a subject at most.
@@ -20,6 +21,8 @@ pub const HEADERS_BYTES_MAX: usize = u16::MAX as usize;
 pub const MSG_ID_BYTES_MAX: usize = 1024;
 /// Bytes of a payload at most.
 pub const PAYLOAD_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Messages with a deadline at most; more are refused. Each costs about 40 bytes of memory.
+pub const DEADLINES_MAX: usize = 1_000_000;
 /// Bytes of all that is kept under names at most: it is written again into every segment.
 pub const KEPT_BYTES_MAX: usize = 1024 * 1024;
 /// After a full disk, how long until the next try, nanoseconds.
@@ -51,7 +54,7 @@ pub struct Settings {
     pub bytes_max: u64,
     /// How long a message is kept, nanoseconds. Kept to within 64 KiB of messages.
     pub age_max: Time,
-    /// Messages kept of one subject: 0 or 1.
+    /// Messages kept of one subject. Above 1 this costs 16 bytes of memory for each message.
     pub msgs_per_subject_max: u64,
     /// What gives way.
     pub discard: Discard,
@@ -173,9 +176,13 @@ pub struct Log {
     pub(super) settings: Settings,
     pub(super) segments: VecDeque<Segment>,
     pub(super) subjects: Subjects,
+    /// Kept only where more than one message of a subject may stay.
+    pub(super) history: History,
     pub(super) kept: BTreeMap<Box<[u8]>, Box<[u8]>>,
     pub(super) kept_bytes: usize,
     pub(super) first_seq: Seq,
+    /// Up to where the disk knows, or will, that messages are gone.
+    pub(super) noted_first: Seq,
     pub(super) next_seq: Seq,
     pub(super) committed: Seq,
     pub(super) messages: u64,
@@ -189,6 +196,8 @@ pub struct Log {
     failed: Option<String>,
     retry_at: Option<Time>,
     salts: u64,
+    /// The last segment ends in a batch that a crash tore.
+    pub(super) torn: bool,
     /// The number of the next segment.
     pub(super) next_segment: u64,
     pub(super) discarded: u64,
@@ -202,11 +211,13 @@ impl Log {
         Self {
             dedupe: Dedupe::new(settings.dedupe_window, seed),
             subjects: Subjects::new(seed),
+            history: History::new(seed),
             settings,
             segments: VecDeque::new(),
             kept: BTreeMap::new(),
             kept_bytes: 0,
             first_seq: 1,
+            noted_first: 1,
             next_seq: 1,
             committed: 0,
             messages: 0,
@@ -218,6 +229,7 @@ impl Log {
             failed: None,
             retry_at: None,
             salts: seed,
+            torn: false,
             next_segment: 1,
             discarded: 0,
             written_bytes: 0,
@@ -248,6 +260,9 @@ impl Log {
             let commit = if seq <= self.committed { self.done_number } else { self.tail.number() };
             return Ok(Appended { seq, commit, duplicate: true });
         }
+        if deadline.is_some() && self.deadlines.len() >= DEADLINES_MAX {
+            return Err(Refused::Full);
+        }
         if self.retry_at.is_some() {
             return Err(Refused::DiskFull);
         }
@@ -266,15 +281,21 @@ impl Log {
         }
         let before = self.subjects.last(id);
         self.subjects.add(id, 1, seq, counted);
+        let keep = self.settings.msgs_per_subject_max;
+        if keep > 1 {
+            self.history.push(id, seq, counted);
+        }
         if let Some(deadline) = deadline {
             self.deadlines.insert((deadline, seq), (id, counted));
         }
         if self.dedupe.is_on() && !msg_id.is_empty() {
             self.dedupe.insert(now, msg_id, seq);
         }
-        if self.settings.msgs_per_subject_max > 0 {
-            // After the message that takes its place, so that no crash leaves neither.
-            self.remove(now, before.0, id, before.1.into());
+        // After the message that takes its place, so that no crash leaves neither.
+        match keep {
+            0 => {}
+            1 => drop(self.remove(now, before.0, id, before.1.into())),
+            _ => self.drop_oldest_of(now, id),
         }
         self.enforce(now);
         Ok(Appended { seq, commit: self.tail.number(), duplicate: false })
@@ -312,11 +333,10 @@ impl Log {
 
     /// Records something beside the messages; returns the number of its commit.
     pub(super) fn note(&mut self, now: Time, meta: &Meta) -> u64 {
-        // Only what cannot be encoded fails: nothing in these types.
-        let bytes = postcard::to_allocvec(meta).unwrap_or_default();
-        let record = Record::other(Kind::Meta, self.next_seq - 1, now, &bytes);
-        self.room_for(now, record.stored_bytes());
-        self.tail.add(&record);
+        meta.record(self.next_seq - 1, now, |record| {
+            self.room_for(now, record.stored_bytes());
+            self.tail.add(record);
+        });
         self.tail.number()
     }
 
@@ -328,6 +348,11 @@ impl Log {
     /// Whether the commit with this number is on disk.
     pub fn is_committed(&self, commit: u64) -> bool {
         commit <= self.done_number
+    }
+
+    /// The number of the commit that makes everything last which was done so far.
+    pub fn commit_number(&self) -> u64 {
+        self.tail.number()
     }
 
     /// Figures.
@@ -384,7 +409,7 @@ impl Log {
         }
         let (ops, flight) = match self.tail.pop()? {
             Unit::Data(mut data) => {
-                data.close(now);
+                self.close(&mut data, now);
                 let end = data.end();
                 if let Some(segment) = self.segments.iter_mut().rev().find(|segment| segment.file == data.file) {
                     segment.end = segment.end.max(end);
@@ -434,11 +459,11 @@ impl Log {
             (Flight::Remove, Ok(())) => {}
             (Flight::Rotate(ops), Err(DiskError::Full)) => {
                 // Nothing was changed: it is tried again, after the oldest gave way if they may.
-                self.retry_at = Some(now + RETRY_AFTER);
+                let last =
+                    ops.iter().rev().find_map(|op| if let Op::Write(file, ..) = op { Some(*file) } else { None });
                 self.tail.push_front(Unit::Rotate(ops));
-                if self.give_way() {
-                    self.retry_at = None;
-                }
+                let gave_way = last.is_some_and(|last| self.give_way(last));
+                self.retry_at = if gave_way { None } else { Some(now + RETRY_AFTER) };
             }
             (_, Err(_)) if planted(Bug::CarriedOnAfterFailure) => {}
             (_, Err(error)) => self.failed = Some(error.to_string()),
@@ -458,13 +483,14 @@ impl Log {
     }
 
     /// An open unit with room for a record of so many bytes; returns where in its segment it goes.
-    fn room_for(&mut self, now: Time, stored: usize) -> u64 {
+    pub(super) fn room_for(&mut self, now: Time, stored: usize) -> u64 {
         let end = match self.tail.open() {
             Some(data) => data.end(),
             None => self.segments.back().map_or(0, |segment| segment.end),
         };
-        let fits = end + stored as u64 + PAD_BYTES_MAX <= self.settings.segment_bytes;
-        let fresh = self.segments.back().is_some_and(|segment| segment.is_empty() && segment.deleted.is_empty());
+        let fits = end + stored as u64 + CLOSE_BYTES_MAX <= self.settings.segment_bytes;
+        // A record longer than any segment has one of its own.
+        let fresh = self.segments.back().is_some_and(|segment| end <= segment.begun);
         if !fits && !fresh {
             self.rotate(now);
         }
@@ -486,11 +512,21 @@ impl Log {
         (z ^ (z >> 31)) as u32
     }
 
+    /// No more records come into a unit. What the limits took is recorded after the messages that made them do so.
+    fn close(&mut self, data: &mut Data, now: Time) {
+        if !data.closed {
+            let trimmed = (self.first_seq > self.noted_first).then_some(self.first_seq);
+            data.close(now, trimmed);
+            self.noted_first = self.first_seq;
+        }
+    }
+
     /// Finishes the last segment and begins the next.
     pub(super) fn rotate(&mut self, now: Time) {
         let mut footer = None;
+        let (first, noted) = (self.first_seq, std::mem::replace(&mut self.noted_first, self.first_seq));
         if let Some(data) = self.tail.open() {
-            data.close(now);
+            data.close(now, (first > noted).then_some(first));
             let (file, end) = (data.file, data.end());
             if let Some(segment) = self.segments.back_mut().filter(|segment| segment.file == file) {
                 segment.end = end;
@@ -500,18 +536,27 @@ impl Log {
         if let Some(mut segment) = self.segments.pop_back() {
             segment.finish();
             before = segment.end;
-            footer = Some(Op::Write(segment.file, segment.end, self.footer(&segment, now)));
+            footer = Some(Op::Write(segment.file, footer_at(segment.end), self.footer(&segment, now)));
             segment.deleted = Vec::new();
             self.segments.push_back(segment);
         }
         let file = FileId { segment: self.next_segment, generation: 0 };
         self.next_segment += 1;
         let salt = self.salt();
-        let head = Head { file, salt, first_seq: self.next_seq, end: before, created: now };
+        let head = Head {
+            file,
+            salt,
+            first_seq: self.next_seq,
+            end: before,
+            own_end: None,
+            created: now,
+            after_torn: std::mem::take(&mut self.torn),
+        };
         let mut bytes = head.encode();
         self.snapshot(salt, now, &mut bytes);
         let mut segment = Segment::new(file, salt, self.next_seq, now);
         segment.end = bytes.len() as u64;
+        segment.begun = segment.end;
         self.segments.push_back(segment);
         let size = self.settings.segment_bytes;
         let begin = [Op::Create(file, size), Op::Write(file, 0, bytes), Op::Sync(file)];
@@ -525,9 +570,8 @@ impl Log {
         let kept = if planted(Bug::NoSnapshot) { None } else { Some(&self.kept) };
         let puts =
             kept.into_iter().flatten().map(|(key, value)| Meta::Put { key: key.to_vec(), value: value.to_vec() });
-        for meta in std::iter::once(Meta::Trimmed { first: self.first_seq }).chain(puts) {
-            let bytes = postcard::to_allocvec(&meta).unwrap_or_default();
-            Record::other(Kind::Meta, last, now, &bytes).encode(salt, out);
+        for meta in [Meta::Cleared, Meta::Trimmed { first: self.first_seq }].into_iter().chain(puts) {
+            meta.record(last, now, |record| record.encode(salt, out));
         }
         record::pad(salt, last, now, out);
     }
@@ -549,6 +593,10 @@ impl Log {
                 .map(|&(seq, id, bytes)| Meta::Deleted { seq, subject: name(id), bytes })
                 .collect(),
             deadlines: segment.deadlines,
+            history: (self.settings.msgs_per_subject_max > 1).then(|| {
+                let within = |id| self.history.within(id, segment.first_seq, segment.last_seq).collect();
+                segment.subjects.iter().map(|&(id, _)| within(id)).collect()
+            }),
             lost: segment.lost,
         };
         let payload = postcard::to_allocvec(&footer).unwrap_or_default();

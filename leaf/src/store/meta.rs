@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Seq, Time};
+use super::{Kind, Record, Seq, Time};
 
 /// Something that happened to the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +15,17 @@ pub(super) enum Meta {
     Put { key: Vec<u8>, value: Vec<u8> },
     /// Nothing is kept under the name any more.
     Dropped { key: Vec<u8> },
+    /// Nothing is kept but what follows, if all of that batch is whole.
+    Cleared,
+}
+
+impl Meta {
+    /// Makes a record of it.
+    pub(super) fn record<T>(&self, last: Seq, now: Time, then: impl FnOnce(&Record<'_>) -> T) -> T {
+        // Only what cannot be encoded fails: nothing in these types.
+        let bytes = postcard::to_allocvec(self).unwrap_or_default();
+        then(&Record::other(Kind::Meta, last, now, &bytes))
+    }
 }
 
 /// The index of a finished segment: a cache of what a scan finds.
@@ -34,6 +45,8 @@ pub(super) struct Footer {
     pub(super) metas: Vec<Meta>,
     /// Messages with a deadline.
     pub(super) deadlines: u32,
+    /// For a limit for each subject: the numbers of its messages with what they count, for each of `subjects`.
+    pub(super) history: Option<Vec<Vec<(Seq, u32)>>>,
     /// The segment was damaged: as many records as are known to be lost.
     pub(super) lost: u64,
 }

@@ -16,6 +16,7 @@
 mod bug;
 mod dedupe;
 mod disk;
+mod history;
 mod index;
 mod log;
 mod meta;
@@ -23,7 +24,9 @@ mod open;
 pub mod order;
 mod read;
 mod record;
+pub mod repair;
 mod retain;
+mod rewrite;
 mod segment;
 pub mod sim;
 mod tail;
@@ -35,8 +38,8 @@ mod walk;
 
 pub use disk::{Disk, DiskError, FileId, Op};
 pub use log::{
-    Append, Appended, Batch, Discard, HEADERS_BYTES_MAX, KEPT_BYTES_MAX, Log, MSG_ID_BYTES_MAX, PAYLOAD_BYTES_MAX,
-    Refused, SUBJECT_BYTES_MAX, Settings, State,
+    Append, Appended, Batch, DEADLINES_MAX, Discard, HEADERS_BYTES_MAX, KEPT_BYTES_MAX, Log, MSG_ID_BYTES_MAX,
+    PAYLOAD_BYTES_MAX, Refused, SUBJECT_BYTES_MAX, Settings, State,
 };
 pub use open::{OpenError, Report};
 pub use order::{Answer, LogId, Order};

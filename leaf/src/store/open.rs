@@ -4,17 +4,16 @@
 //! one behind damage: it may have been acknowledged, and one that was not does no harm. What deletes is different: in
 //! the last batch it counts only if nothing before it in that batch is damaged, for what it made room for may be lost.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use super::bug::{Bug, planted};
-use super::index::Segment;
+use super::index::{Segment, SubjectId};
 use super::log::{Log, Settings};
 use super::meta::{Footer, Meta};
 use super::record::Kind;
-use super::segment::{DATA_OFFSET, Head};
+use super::segment::{DATA_OFFSET, Head, footer_at};
 use super::walk::{Step, Walk};
-use super::{Disk, DiskError, FileId, Op, ReadError, SECTOR_BYTES, Seq, Time};
+use super::{Disk, DiskError, FileId, Op, ReadError, SECTOR_BYTES, Seq, Time, WINDOW_BYTES, Want};
 
 /// What was found when a log was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -104,52 +103,54 @@ impl Log {
         for (at, head) in heads.iter().enumerate() {
             let next = heads.get(at + 1).filter(|next| next.file.segment == head.file.segment + 1);
             let limit = trusted.filter(|&(file, _)| file == head.file).map(|(_, end)| end);
-            let end = next.map(|next| next.end).or(limit);
+            let end = head.own_end.or(next.map(|next| next.end)).or(limit);
             let recent = at + 2 >= heads.len();
             let by_footer = !recent && opening.footer(disk, head, end)?;
             if !by_footer {
-                sound = opening.scan(disk, head, end, at + 1 == heads.len())? && limit.is_none();
+                let is_last = at + 1 == heads.len();
+                let torn = next.is_none_or(|next| next.after_torn);
+                sound = opening.scan(disk, head, end, is_last, torn)? && limit.is_none();
             }
         }
         let Opening { mut log, report, next_seq } = opening;
         log.next_seq = next_seq.max(log.next_seq);
         log.committed = log.next_seq - 1;
-        log.revisit(disk, now)?;
-        match log.segments.back() {
-            Some(last) if sound => {
-                let (file, end) = (last.file, last.end);
-                // What a killed process wrote may be in the system's memory only.
+        match log.segments.back().map(|last| (last.file, last.end)) {
+            Some((file, end)) => {
+                // What a killed process wrote may be in the system's memory only, names of files among it.
                 disk.perform(&Op::Sync(file))?;
+                disk.perform(&Op::SyncDir)?;
                 log.trust(file, end);
-            }
-            Some(last) => {
-                let (file, end) = (last.file, last.end);
-                disk.perform(&Op::Sync(file))?;
-                log.trust(file, end);
-                if let Some(last) = log.segments.back_mut() {
-                    // Where the end was torn off, records stand in the sector that the footer would begin in.
-                    last.end = last.end.next_multiple_of(SECTOR_BYTES as u64);
+                if !sound || file.generation > 0 {
+                    log.rotate(now);
                 }
-                log.rotate(now);
             }
             None => log.rotate(now),
         }
         log.advance();
+        log.revisit(disk, now)?;
         log.enforce(now);
         Ok((log, report))
     }
 
-    /// Reads those segments again whose message ids or deadlines are needed.
+    /// Reads those segments again whose message ids, deadlines or numbers by subject are needed.
     fn revisit(&mut self, disk: &mut dyn Disk, now: Time) -> Result<(), OpenError> {
         let since = self.dedupe.since(now);
         let ids = self.dedupe.is_on();
+        let crowded = self.crowded();
         let wanted: Vec<_> = self
             .segments
             .iter()
-            .filter(|segment| segment.deadlines > 0 || (ids && segment.last_time >= since))
-            .map(|segment| (segment.file, segment.salt, segment.end))
+            .filter(|segment| !segment.is_empty())
+            .filter(|segment| {
+                segment.deadlines > 0
+                    || (ids && segment.last_time >= since)
+                    || segment.unlisted
+                    || crowded.iter().any(|&id| segment.count_of(id) > 0)
+            })
+            .map(|segment| (segment.file, segment.salt, segment.end, segment.unlisted))
             .collect();
-        for (file, salt, end) in wanted {
+        for (file, salt, end, unlisted) in wanted {
             let mut walk = Walk::new(file, salt, DATA_OFFSET, Some(end));
             loop {
                 let record = match walk.next(disk)? {
@@ -160,15 +161,52 @@ impl Log {
                 if ids && !record.msg_id.is_empty() && record.time >= since {
                     self.dedupe.insert(record.time, record.msg_id, record.seq);
                 }
-                if let (Some(deadline), Some(id)) = (record.deadline, self.subjects.get(record.subject))
-                    && self.is_there(record.seq)
-                {
-                    let counted = record.counted_bytes().min(u32::MAX.into()) as u32;
+                let Some(id) = self.subjects.get(record.subject).filter(|_| self.is_there(record.seq)) else {
+                    continue;
+                };
+                let counted = record.counted_bytes().min(u32::MAX.into()) as u32;
+                if let Some(deadline) = record.deadline {
                     self.deadlines.insert((deadline, record.seq), (id, counted));
+                }
+                if unlisted || crowded.binary_search(&id).is_ok() {
+                    self.history.push(id, record.seq, counted);
                 }
             }
         }
+        // What time has taken makes room for the rest.
+        self.expire(now);
+        self.thin_out(now);
         Ok(())
+    }
+
+    /// With a limit of one message for each subject: those that seem to have more, or another than the last, after a
+    /// crash between a message and the deletion of the one before it, or because the limit is new.
+    fn crowded(&self) -> Vec<SubjectId> {
+        match self.settings.msgs_per_subject_max {
+            1 => {
+                let is_crowded = |&id: &SubjectId| match self.subjects.count(id) {
+                    0 => false,
+                    1 => !self.is_there(self.subjects.last(id).0),
+                    _ => true,
+                };
+                (0..self.subjects.len()).filter(is_crowded).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Keeps the limit for each subject.
+    fn thin_out(&mut self, now: Time) {
+        for id in self.history.subjects() {
+            self.history.sort(id);
+            self.drop_oldest_of(now, id);
+            if let Some((seq, bytes)) = self.history.newest(id, |seq| self.is_there(seq)) {
+                self.subjects.set_last(id, seq, bytes);
+            }
+        }
+        if self.settings.msgs_per_subject_max <= 1 {
+            self.history.clear();
+        }
     }
 }
 
@@ -180,20 +218,30 @@ fn heads(
 ) -> Result<(Vec<Head>, u64), OpenError> {
     let mut files = disk.list().map_err(|error| OpenError::Disk(format!("the log's directory: {error}")))?;
     files.sort_unstable();
-    // Of a segment that was rewritten only the last counts.
-    let newest: BTreeMap<u64, FileId> = files.iter().map(|&file| (file.segment, file)).collect();
-    let last_number = newest.keys().next_back().copied().unwrap_or(0);
-    let mut heads = Vec::with_capacity(newest.len());
-    for &file in newest.values() {
-        let mut bytes = vec![0; DATA_OFFSET as usize];
-        let n = disk.read(file, 0, &mut bytes).map_err(|error| OpenError::Disk(format!("{file}: {error}")))?;
+    let last_number = files.last().map_or(0, |file| file.segment);
+    let mut heads: Vec<Head> = Vec::with_capacity(files.len());
+    // Of a segment that was written again the newest whole one counts; its head is written last.
+    for &file in files.iter().rev() {
+        if heads.last().is_some_and(|newer| newer.file.segment == file.segment) {
+            report.unfinished.push(file);
+            continue;
+        }
+        let bytes = Want { file, offset: 0, len: DATA_OFFSET as usize }.read(disk)?;
         let beyond = trusted.is_some_and(|(last, _)| file.segment > last.segment);
-        match Head::decode(file, &bytes[..n]) {
+        let is_again = file.generation > 0 && files.iter().any(|other| other.segment == file.segment && *other < file);
+        match Head::decode(file, &bytes) {
             Ok(head) if !beyond => heads.push(head),
             Err(version) if version != 0 => return Err(OpenError::Version(file, version)),
-            Err(_) if file.segment != last_number => report.unreadable.push(file),
+            Err(_) if file.segment != last_number && !is_again => report.unreadable.push(file),
             _ => report.unfinished.push(file),
         }
+    }
+    heads.reverse();
+    if let Some(last) = heads.last()
+        && !is_begun(disk, last)?
+    {
+        report.unfinished.push(last.file);
+        heads.pop();
     }
     for &file in &report.unfinished {
         disk.perform(&Op::Remove(file))?;
@@ -201,7 +249,31 @@ fn heads(
     if !report.unfinished.is_empty() {
         disk.perform(&Op::SyncDir)?;
     }
-    Ok((heads, last_number))
+    // A number is used again when its file never counted, so that each segment's successor is found by its number.
+    let highest =
+        heads.iter().map(|head| head.file).chain(report.unreadable.iter().copied()).map(|file| file.segment).max();
+    Ok((heads, highest.unwrap_or(0)))
+}
+
+/// Whether a segment has at least all that it is begun with; if not, nothing was written into it afterwards either, unless it
+/// rotted since.
+fn is_begun(disk: &mut dyn Disk, head: &Head) -> Result<bool, OpenError> {
+    let mut walk = Walk::new(head.file, head.salt, DATA_OFFSET, None);
+    let (mut damaged, mut pads) = (false, 0);
+    loop {
+        match walk.next(disk)? {
+            Step::End => return Ok(false),
+            Step::Damage(..) => damaged = true,
+            Step::Record(_, record) if record.kind == Kind::Message => return Ok(true),
+            Step::Record(_, record) if record.kind == Kind::Pad => {
+                pads += 1;
+                if !damaged || pads > 1 {
+                    return Ok(true);
+                }
+            }
+            Step::Record(..) => {}
+        }
+    }
 }
 
 /// A log that is being opened.
@@ -215,9 +287,10 @@ impl Opening {
     /// Knows a segment by its footer; `false` if that cannot be read.
     fn footer(&mut self, disk: &mut dyn Disk, head: &Head, end: Option<u64>) -> Result<bool, OpenError> {
         let Some(end) = end else { return Ok(false) };
-        let mut walk = Walk::new(head.file, head.salt, end, None);
+        let footer_at = footer_at(end);
+        let mut walk = Walk::new(head.file, head.salt, footer_at, None);
         let footer: Footer = match walk.next(disk)? {
-            Step::Record(at, record) if at == end && record.kind == Kind::Footer => {
+            Step::Record(at, record) if at == footer_at && record.kind == Kind::Footer => {
                 match postcard::from_bytes(record.payload) {
                     Ok(footer) => footer,
                     Err(_) => return Ok(false),
@@ -236,10 +309,16 @@ impl Opening {
         for (first, last) in footer.missing {
             segment.missing.insert(first, last);
         }
+        let mut history = footer.history.unwrap_or_default().into_iter();
+        let keep = self.log.settings.msgs_per_subject_max;
         for (name, count, (last, bytes)) in footer.subjects {
-            if let Some(id) = self.log.subjects.intern(&name) {
-                self.log.subjects.add(id, count, last, bytes);
-                segment.subjects.push((id, count));
+            let numbers = history.next();
+            segment.unlisted |= keep > 1 && numbers.is_none() && count > 0;
+            let Some(id) = self.log.subjects.intern(&name) else { continue };
+            self.log.subjects.add(id, count, last, bytes);
+            segment.subjects.push((id, count));
+            for (seq, bytes) in numbers.into_iter().flatten().filter(|_| keep > 1) {
+                self.log.history.push(id, seq, bytes);
             }
         }
         segment.finish();
@@ -258,16 +337,26 @@ impl Opening {
             log.first_seq = segment.first_seq;
         }
         log.messages += segment.count_from(segment.first_seq);
-        self.next_seq = self.next_seq.max(segment.first_seq).max(segment.last_seq + 1);
+        // Of an empty segment that is its first.
+        if !planted(Bug::ReusedNumber) || !segment.is_empty() {
+            self.next_seq = self.next_seq.max(segment.last_seq + 1);
+        }
         log.next_seq = self.next_seq;
         log.segments.push_back(segment);
     }
 
-    /// Reads a segment record by record; whether one may go on writing where it ends.
-    fn scan(&mut self, disk: &mut dyn Disk, head: &Head, end: Option<u64>, is_last: bool) -> Result<bool, OpenError> {
+    /// Reads a segment record by record; whether one may go on writing where it ends. `torn`: its last batch may be.
+    fn scan(
+        &mut self,
+        disk: &mut dyn Disk,
+        head: &Head,
+        end: Option<u64>,
+        is_last: bool,
+        torn: bool,
+    ) -> Result<bool, OpenError> {
         self.report.scanned += 1;
         let mut segment = Segment::new(head.file, head.salt, head.first_seq, head.created);
-        let mut found = Found { metas: Vec::new(), torn: Vec::new(), damaged: false, padded: false, complete: false };
+        let mut found = Found { metas: Vec::new(), torn: Vec::new(), damaged: false, padded: false, complete: None };
         let mut walk = Walk::new(head.file, head.salt, DATA_OFFSET, end);
         segment.end = DATA_OFFSET;
         loop {
@@ -302,6 +391,9 @@ impl Opening {
                             let deadline = record.deadline.is_some();
                             segment.appended(record.seq, record.time, id, bytes, at, deadline);
                             self.log.subjects.add(id, 1, record.seq, counted);
+                            if self.log.settings.msgs_per_subject_max > 1 {
+                                self.log.history.push(id, record.seq, counted);
+                            }
                         }
                         Kind::Meta => found.meta(record.payload),
                         Kind::Pad => found.pad(),
@@ -310,8 +402,9 @@ impl Opening {
                 }
             }
         }
-        let clean_end = clean_from(disk, head.file, segment.end, end)?;
-        if !clean_end && is_last {
+        let clean_end = !is_last || wipe(disk, head.file, segment.end)?;
+        let short = end.is_some_and(|end| segment.end < end);
+        if !clean_end || short {
             self.report.damage.push((head.file, segment.end, walk.at()));
         }
         if !is_last {
@@ -322,7 +415,8 @@ impl Opening {
         self.report.lost += segment.lost;
         let sound = found.sound() && clean_end;
         self.begin(segment);
-        for meta in found.done(is_last) {
+        self.log.torn = is_last && found.damaged;
+        for meta in found.done(torn) {
             self.apply(meta);
         }
         Ok(sound)
@@ -338,6 +432,10 @@ impl Opening {
                 {
                     segment.deleted.push((seq, id, bytes));
                 }
+            }
+            Meta::Cleared => {
+                log.kept.clear();
+                log.kept_bytes = 0;
             }
             Meta::Trimmed { first } => log.cut(first.min(log.next_seq)),
             Meta::Put { key, value } => {
@@ -364,8 +462,8 @@ struct Found {
     damaged: bool,
     /// The record before was a pad: the batch is over.
     padded: bool,
-    /// What is kept was written into this segment as a whole.
-    complete: bool,
+    /// Whether the first batch is whole: what is kept.
+    complete: Option<bool>,
 }
 
 impl Found {
@@ -388,37 +486,46 @@ impl Found {
     }
 
     fn pad(&mut self) {
-        self.complete |= !self.damaged;
+        self.complete.get_or_insert(!self.damaged);
         self.padded = true;
     }
 
     fn sound(&self) -> bool {
-        self.padded && !self.damaged && self.complete
+        self.padded && !self.damaged && self.complete == Some(true)
     }
 
-    fn done(mut self, is_last: bool) -> Vec<Meta> {
-        if !is_last {
+    fn done(mut self, is_torn: bool) -> Vec<Meta> {
+        if self.complete != Some(true) {
+            self.metas.retain(|meta| *meta != Meta::Cleared);
+        }
+        if !is_torn {
             self.metas.append(&mut self.torn);
         }
         self.metas
     }
 }
 
-/// Whether a file has nothing but zeros from an offset on.
-fn clean_from(disk: &mut dyn Disk, file: FileId, from: u64, end: Option<u64>) -> Result<bool, OpenError> {
-    let mut bytes = vec![0; 64 * 1024];
-    let mut at = from;
+/// Overwrites what follows the last record that counts with zeros, so that nothing of it counts another time. Says whether
+/// there was nothing.
+fn wipe(disk: &mut dyn Disk, file: FileId, from: u64) -> Result<bool, OpenError> {
+    let sector = from.next_multiple_of(SECTOR_BYTES as u64);
+    let begun = Want { file, offset: from, len: (sector - from) as usize }.read(disk)?;
+    let mut clean = begun.iter().all(|&b| b == 0);
+    let (mut at, mut wiped) = (sector, false);
     loop {
-        let left = end.map_or(bytes.len() as u64, |end| end.saturating_sub(at).min(bytes.len() as u64));
-        let n = disk
-            .read(file, at, &mut bytes[..left as usize])
-            .map_err(|error| OpenError::Disk(format!("{file}: {error}")))?;
-        if n == 0 {
-            return Ok(true);
+        let bytes = Want { file, offset: at, len: WINDOW_BYTES }.read(disk)?;
+        if bytes.iter().any(|&b| b != 0) {
+            disk.perform(&Op::Write(file, at, vec![0; bytes.len()]))?;
+            wiped = true;
         }
-        if bytes[..n].iter().any(|&b| b != 0) {
-            return Ok(false);
+        if bytes.len() < WINDOW_BYTES {
+            break;
         }
-        at += n as u64;
+        at += bytes.len() as u64;
     }
+    if wiped {
+        disk.perform(&Op::Sync(file))?;
+        clean = false;
+    }
+    Ok(clean)
 }

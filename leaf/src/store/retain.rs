@@ -1,16 +1,31 @@
 //! What goes: by limits, by age, by deadline, by request.
 
+use std::collections::VecDeque;
+
 use super::bug::{Bug, planted};
-use super::index::SubjectId;
-use super::log::{Discard, Log, Refused};
+use super::index::{Segment, SubjectId};
+use super::log::{Discard, Log, Refused, Settings};
 use super::meta::Meta;
 use super::record::Kind;
 use super::tail::Unit;
-use super::{Op, Record, Seq, Time};
+use super::{FileId, Op, Record, Seq, Time};
+
+/// The segment that would hold a number.
+fn segment_of(segments: &VecDeque<Segment>, seq: Seq) -> Option<usize> {
+    segments.partition_point(|segment| segment.first_seq <= seq).checked_sub(1)
+}
+
+/// Whether a segment has this message.
+pub(super) fn holds(segments: &VecDeque<Segment>, seq: Seq) -> bool {
+    segment_of(segments, seq).is_some_and(|at| segments[at].holds(seq))
+}
 
 impl Log {
     /// What the messages count, to within 64 KiB of the first.
     pub(super) fn bytes(&self) -> u64 {
+        if self.messages == 0 {
+            return 0;
+        }
         let all: u64 = self.segments.iter().map(|segment| segment.bytes).sum();
         let head = self.segments.front();
         let trimmed = head.and_then(|head| head.mark(self.first_seq)).map_or(0, |mark| mark.bytes_before.into());
@@ -23,8 +38,7 @@ impl Log {
         if settings.discard == Discard::Old {
             return Ok(());
         }
-        let replaced = settings.msgs_per_subject_max > 0
-            && self.subjects.get(record.subject).is_some_and(|id| self.is_there(self.subjects.last(id).0));
+        let replaced = self.replaces(record.subject);
         let messages = self.messages + u64::from(!replaced);
         if settings.msgs_max > 0 && messages > settings.msgs_max {
             return Err(Refused::Full);
@@ -52,12 +66,41 @@ impl Log {
         if seq < self.first_seq || seq >= self.next_seq {
             return false;
         }
-        self.segment_of(seq).is_some_and(|at| self.segments[at].holds(seq))
+        holds(&self.segments, seq)
     }
 
     /// The segment that would hold a number.
     pub(super) fn segment_of(&self, seq: Seq) -> Option<usize> {
-        self.segments.partition_point(|segment| segment.first_seq <= seq).checked_sub(1)
+        segment_of(&self.segments, seq)
+    }
+
+    /// Of a subject that has more messages than it may the oldest go.
+    pub(super) fn drop_oldest_of(&mut self, now: Time, id: SubjectId) {
+        let keep = self.settings.msgs_per_subject_max;
+        if self.history.len(id) <= keep {
+            return;
+        }
+        let Self { history, segments, first_seq, .. } = self;
+        history.clean(id, |seq| seq >= *first_seq && holds(segments, seq));
+        while self.history.len(id) > keep {
+            let Some((seq, bytes)) = self.history.oldest(id) else { return };
+            self.remove(now, seq, id, bytes.into());
+            // Only now: a footer that was written on the way must still have it.
+            self.history.pop(id);
+        }
+    }
+
+    /// Whether the next message of a subject makes an older one go.
+    fn replaces(&self, subject: &[u8]) -> bool {
+        let Some(id) = self.subjects.get(subject) else { return false };
+        match self.settings.msgs_per_subject_max {
+            0 => false,
+            1 => self.is_there(self.subjects.last(id).0),
+            keep => {
+                let there = self.history.within(id, 0, Seq::MAX).filter(|&(seq, _)| self.is_there(seq));
+                there.count() as u64 >= keep
+            }
+        }
     }
 
     /// Deletes one message; says whether it was there. It stays on disk until its segment goes.
@@ -67,13 +110,19 @@ impl Log {
     }
 
     pub(super) fn remove(&mut self, now: Time, seq: Seq, id: SubjectId, bytes: u64) -> bool {
-        if self.failed().is_some() || !self.forget(seq, id, bytes) {
+        if self.failed().is_some() || !self.is_there(seq) {
             return false;
         }
         let counted = bytes.min(u32::MAX.into()) as u32;
-        if !planted(Bug::LostDeletion) {
-            self.note(now, &Meta::Deleted { seq, subject: self.subjects.name(id).to_vec(), bytes: counted });
-        }
+        let meta = Meta::Deleted { seq, subject: self.subjects.name(id).to_vec(), bytes: counted };
+        meta.record(self.next_seq - 1, now, |record| {
+            // First the room: the footer of a segment that ends here must not know yet of what the next one says.
+            self.room_for(now, record.stored_bytes());
+            self.forget(seq, id, bytes);
+            if !planted(Bug::LostDeletion) {
+                self.tail.add(record);
+            }
+        });
         if let Some(segment) = self.segments.back_mut() {
             segment.deleted.push((seq, id, counted));
         }
@@ -150,30 +199,29 @@ impl Log {
         self.tail.push(Unit::Remove(vec![Op::Remove(head.file), Op::SyncDir]));
     }
 
-    /// The disk is full: the oldest segment goes if it may, ahead of everything else.
-    pub(super) fn give_way(&mut self) -> bool {
-        if self.settings.discard == Discard::New || self.segments.len() < 3 {
+    /// The disk is full where the segment after `last` was to be made: what is to be removed anyway goes ahead of
+    /// everything else, and then the oldest segment if it may. `last` stays: it knows the last number.
+    pub(super) fn give_way(&mut self, last: FileId) -> bool {
+        let may_discard = self.settings.discard == Discard::Old;
+        // What only a message that waits has replaced must not go before that message is down.
+        let may_hoist = may_discard || self.settings.msgs_per_subject_max == 0;
+        if may_hoist && self.tail.hoist_removals(last) {
+            return true;
+        }
+        if !may_discard || self.segments.front().is_none_or(|head| head.file >= last) {
             return false;
         }
         let first = self.segments[1].first_seq;
         self.discarded += self.segments[0].count_from(self.first_seq);
         self.cut(first);
-        match self.tail.pop_back_removal() {
-            Some(unit) => self.tail.push_front(unit),
-            None => return false,
-        }
-        true
+        self.tail.hoist_removals(last)
     }
 
     /// Keeps the limits.
     pub(super) fn enforce(&mut self, now: Time) {
-        self.expire(now);
         let before = self.messages;
-        let Self { settings, .. } = &*self;
-        let (msgs_max, bytes_max, age_max) = (settings.msgs_max, settings.bytes_max, settings.age_max);
-        if age_max > 0 {
-            self.drop_older(now.saturating_sub(age_max));
-        }
+        self.expire(now);
+        let Settings { msgs_max, bytes_max, .. } = self.settings;
         if self.settings.discard == Discard::Old {
             while msgs_max > 0 && self.messages > msgs_max {
                 self.drop_first(self.messages - msgs_max);
@@ -212,7 +260,7 @@ impl Log {
     fn drop_older(&mut self, than: Time) {
         let mut first = self.first_seq;
         for (at, segment) in self.segments.iter().enumerate() {
-            if segment.last_time < than && !segment.is_empty() {
+            if segment.is_empty() || segment.last_time < than {
                 first = self.segments.get(at + 1).map_or(self.next_seq, |next| next.first_seq);
                 continue;
             }
@@ -237,7 +285,10 @@ impl Log {
         Some(time.saturating_add(self.settings.age_max).saturating_add(1))
     }
 
-    fn expire(&mut self, now: Time) {
+    pub(super) fn expire(&mut self, now: Time) {
+        if self.settings.age_max > 0 {
+            self.drop_older(now.saturating_sub(self.settings.age_max));
+        }
         while let Some((&(time, seq), &(id, bytes))) = self.deadlines.first_key_value() {
             if time > now {
                 return;

@@ -2,12 +2,12 @@
 //!
 //! ```text
 //!  0          8         10        12       16         24           28          32
-//!  | PETIOLOG | version | flags   | salt   | segment  | generation | reserved  |
+//!  | PETIOLOG | version | flags   | salt   | segment  | generation | sectors   |
 //!  32           40           48           56             60
 //!  | first seq  | end before | created    | crc32 of all of it |
 //! ```
-//! `end before` is where the segment before ends: nothing beyond counts, whatever stands there. For a compacted segment it is
-//! its own end.
+//! `end before` is where the segment before ends: nothing beyond counts, whatever stands there. `sectors` is where the segment
+//! itself ends, if it was written again as a whole (generation 1 and up); 0 otherwise.
 
 use super::record::{u32_at, u64_at};
 use super::{FileId, SECTOR_BYTES, Seq, Time};
@@ -15,9 +15,15 @@ use super::{FileId, SECTOR_BYTES, Seq, Time};
 const MAGIC: &[u8; 8] = b"PETIOLOG";
 const VERSION: u16 = 1;
 const HEAD_BYTES: usize = 60;
+const AFTER_TORN: u16 = 1;
 
 /// Where the records start.
 pub(super) const DATA_OFFSET: u64 = 2 * SECTOR_BYTES as u64;
+
+/// Where the footer of a segment stands whose records end at `end`: in no sector that has records.
+pub(super) fn footer_at(end: u64) -> u64 {
+    end.next_multiple_of(SECTOR_BYTES as u64)
+}
 
 /// What a segment's file starts with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,9 +33,13 @@ pub(super) struct Head {
     pub(super) salt: u32,
     /// No record in it has a lower number.
     pub(super) first_seq: Seq,
-    /// See the [module](self).
+    /// Where the segment before ends.
     pub(super) end: u64,
+    /// Where this one ends, if it was written as a whole.
+    pub(super) own_end: Option<u64>,
     pub(super) created: Time,
+    /// The segment before ends in a batch that a crash tore: what deletes behind the damage does not count.
+    pub(super) after_torn: bool,
 }
 
 impl Head {
@@ -38,11 +48,12 @@ impl Head {
         let mut sector = Vec::with_capacity(2 * SECTOR_BYTES);
         sector.extend_from_slice(MAGIC);
         sector.extend_from_slice(&VERSION.to_le_bytes());
-        sector.extend_from_slice(&[0; 2]);
+        sector.extend_from_slice(&(if self.after_torn { AFTER_TORN } else { 0 }).to_le_bytes());
         sector.extend_from_slice(&self.salt.to_le_bytes());
         sector.extend_from_slice(&self.file.segment.to_le_bytes());
         sector.extend_from_slice(&self.file.generation.to_le_bytes());
-        sector.extend_from_slice(&[0; 4]);
+        let sectors = self.own_end.map_or(0, |end| end / SECTOR_BYTES as u64) as u32;
+        sector.extend_from_slice(&sectors.to_le_bytes());
         sector.extend_from_slice(&self.first_seq.to_le_bytes());
         sector.extend_from_slice(&self.end.to_le_bytes());
         sector.extend_from_slice(&self.created.to_le_bytes());
@@ -70,7 +81,9 @@ impl Head {
                 salt: u32_at(copy, 12),
                 first_seq: u64_at(copy, 32),
                 end: u64_at(copy, 40),
+                own_end: Some(u64::from(u32_at(copy, 28)) * SECTOR_BYTES as u64).filter(|&end| end > 0),
                 created: u64_at(copy, 48) as Time,
+                after_torn: u16::from_le_bytes([copy[10], copy[11]]) & AFTER_TORN != 0,
             };
             match version {
                 VERSION if head.file == file => return Ok(head),
@@ -90,7 +103,8 @@ mod tests {
     #[test]
     fn survives_any_flipped_bit() {
         let file = FileId { segment: 3, generation: 1 };
-        let head = Head { file, salt: 9, first_seq: 100, end: 4096, created: 5 };
+        let head =
+            Head { file, salt: 9, first_seq: 100, end: 4096, own_end: Some(1 << 20), created: 5, after_torn: true };
         let mut bytes = head.encode();
         assert_eq!(bytes.len() as u64, DATA_OFFSET);
         for bit in 0..bytes.len() * 8 {

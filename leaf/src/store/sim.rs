@@ -48,7 +48,7 @@ struct File {
 }
 
 /// The disk. Everything it does follows from its seed and what is asked of it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SimDisk {
     files: BTreeMap<FileId, File>,
     /// Removed, but the directory was not synced since.
@@ -125,6 +125,11 @@ impl SimDisk {
         self.files.get(&file).map_or(0, |file| file.cache.len() as u64)
     }
 
+    /// Bytes of all files.
+    pub fn used_bytes(&self) -> u64 {
+        self.files.values().map(|file| file.cache.len() as u64).sum()
+    }
+
     /// Whether there are no files.
     pub fn is_empty(&self) -> bool {
         self.files.is_empty()
@@ -168,8 +173,7 @@ impl Disk for SimDisk {
     fn perform(&mut self, op: &Op) -> Result<(), DiskError> {
         match op {
             Op::Create(id, bytes) => {
-                let used: u64 = self.files.values().map(|file| file.cache.len() as u64).sum();
-                if used + bytes > self.capacity_bytes {
+                if self.used_bytes().saturating_add(*bytes) > self.capacity_bytes {
                     return Err(DiskError::Full);
                 }
                 let zeros = vec![0; *bytes as usize];

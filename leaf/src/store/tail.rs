@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 
 use super::bug::{Bug, planted};
+use super::meta::Meta;
 use super::record::{self, HEAD_BYTES};
 use super::{FileId, Op, Record, SECTOR_BYTES, Seq, Time};
 
-/// Bytes that a pad adds at most.
-pub(super) const PAD_BYTES_MAX: u64 = (SECTOR_BYTES + HEAD_BYTES) as u64;
+/// Bytes that closing a unit adds at most: what was trimmed, and a pad.
+pub(super) const CLOSE_BYTES_MAX: u64 = (SECTOR_BYTES + HEAD_BYTES + HEAD_BYTES + 16) as u64;
 
 /// One step on the disk; the next begins when it is done.
 #[derive(Debug)]
@@ -43,9 +44,12 @@ impl Data {
         self.offset + self.bytes.len() as u64
     }
 
-    /// Fills the last sector up.
-    pub(super) fn close(&mut self, now: Time) {
+    /// Says that messages below a number are gone, and fills the last sector up.
+    pub(super) fn close(&mut self, now: Time, trimmed: Option<Seq>) {
         if !self.closed {
+            if let Some(first) = trimmed {
+                Meta::Trimmed { first }.record(self.last, now, |record| record.encode(self.salt, &mut self.bytes));
+            }
             if !planted(Bug::SharedSector) {
                 record::pad(self.salt, self.last, now, &mut self.bytes);
             }
@@ -124,14 +128,17 @@ impl Tail {
             data.last = data.last.max(record.seq);
         }
     }
-}
 
-impl Tail {
-    /// Takes the removal back that was asked for last.
-    pub(super) fn pop_back_removal(&mut self) -> Option<Unit> {
-        match self.units.back() {
-            Some(Unit::Remove(_)) => self.units.pop_back(),
-            _ => None,
-        }
+    /// Removals of files before `last` go first, in their order; says whether there were any.
+    pub(super) fn hoist_removals(&mut self, last: FileId) -> bool {
+        let before = |unit: &Unit| match unit {
+            Unit::Remove(ops) => matches!(ops.first(), Some(Op::Remove(file)) if *file < last),
+            _ => false,
+        };
+        let (mut first, others): (VecDeque<Unit>, VecDeque<Unit>) = self.units.drain(..).partition(before);
+        let any = !first.is_empty();
+        first.extend(others);
+        self.units = first;
+        any
     }
 }

@@ -3,6 +3,7 @@
 use super::sim::SimDisk;
 use super::*;
 
+mod scripted;
 mod simulation;
 
 const SMALL: u64 = 16 * 1024;

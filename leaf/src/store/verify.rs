@@ -4,7 +4,20 @@ use super::open::OpenError;
 use super::record::Kind;
 use super::segment::{DATA_OFFSET, Head};
 use super::walk::{Step, Walk};
-use super::{Disk, FileId, Record, Seq};
+use super::{Disk, FileId, Record, Seq, Want};
+
+/// Bytes of a file that are no records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// Where they start.
+    pub from: u64,
+    /// Where they end.
+    pub to: u64,
+    /// The number of the last message before them in this file.
+    pub after: Option<Seq>,
+    /// The number of the first message behind them in this file.
+    pub before: Option<Seq>,
+}
 
 /// What one file holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,10 +30,36 @@ pub struct Inspection {
     pub seqs: Option<(Seq, Seq)>,
     /// Records that are no messages.
     pub others: u64,
-    /// Stretches of bytes that are no records, from and to.
-    pub damage: Vec<(u64, u64)>,
+    /// Stretches of bytes that are no records.
+    pub damage: Vec<Damage>,
+    /// Where the last whole record ends.
+    pub end: u64,
     /// Neither copy of the head is whole: nothing can be read.
     pub headless: bool,
+}
+
+/// Looks at every file of a log, in order, showing every whole message to `see`.
+///
+/// # Errors
+/// When one cannot be read or is of another format.
+pub fn inspect_all(
+    disk: &mut dyn Disk,
+    see: &mut dyn FnMut(FileId, &Record<'_>),
+) -> Result<Vec<(FileId, Inspection)>, OpenError> {
+    let mut files = disk.list().map_err(|error| OpenError::Disk(format!("the log's directory: {error}")))?;
+    files.sort_unstable();
+    let mut heads = Vec::with_capacity(files.len());
+    for &file in &files {
+        heads.push(head(disk, file)?);
+    }
+    let mut found = Vec::with_capacity(files.len());
+    for (at, &file) in files.iter().enumerate() {
+        let next = heads.get(at + 1).copied().flatten().filter(|next| next.file.segment == file.segment + 1);
+        let own = heads[at].and_then(|head| head.own_end);
+        let inspection = walk(disk, heads[at], own.or(next.map(|next| next.end)), &mut |record| see(file, record))?;
+        found.push((file, inspection));
+    }
+    Ok(found)
 }
 
 /// Walks over one file, showing every whole message to `see`.
@@ -28,30 +67,60 @@ pub struct Inspection {
 /// # Errors
 /// When it cannot be read or is of another format.
 pub fn inspect(disk: &mut dyn Disk, file: FileId, see: &mut dyn FnMut(&Record<'_>)) -> Result<Inspection, OpenError> {
+    let head = head(disk, file)?;
+    walk(disk, head, None, see)
+}
+
+fn head(disk: &mut dyn Disk, file: FileId) -> Result<Option<Head>, OpenError> {
+    let bytes = Want { file, offset: 0, len: DATA_OFFSET as usize }.read(disk)?;
+    match Head::decode(file, &bytes) {
+        Ok(head) => Ok(Some(head)),
+        Err(0) => Ok(None),
+        Err(version) => Err(OpenError::Version(file, version)),
+    }
+}
+
+/// `end`: where the records end, if that is known.
+fn walk(
+    disk: &mut dyn Disk,
+    head: Option<Head>,
+    end: Option<u64>,
+    see: &mut dyn FnMut(&Record<'_>),
+) -> Result<Inspection, OpenError> {
     let mut found = Inspection::default();
-    let mut head = vec![0; DATA_OFFSET as usize];
-    let n = disk.read(file, 0, &mut head).map_err(|error| OpenError::Disk(format!("{file}: {error}")))?;
-    let head = match Head::decode(file, &head[..n]) {
-        Ok(head) => head,
-        Err(0) => {
-            found.headless = true;
-            return Ok(found);
-        }
-        Err(version) => return Err(OpenError::Version(file, version)),
-    };
-    let mut walk = Walk::new(file, head.salt, DATA_OFFSET, None);
+    let Some(head) = head else { return Ok(Inspection { headless: true, ..found }) };
+    let mut walk = Walk::new(head.file, head.salt, DATA_OFFSET, end);
+    let mut sound_to = DATA_OFFSET;
+    let last = |found: &Inspection| found.seqs.map(|(_, last)| last);
     loop {
         match walk.next(disk)? {
-            Step::End => return Ok(found),
-            Step::Damage(from, to) => found.damage.push((from, to)),
-            Step::Record(_, record) if record.kind == Kind::Message => {
+            Step::End => break,
+            Step::Damage(from, to) => {
+                let after = last(&found);
+                found.damage.push(Damage { from, to, after, before: None });
+                sound_to = to;
+            }
+            Step::Record(at, record) => {
+                sound_to = at + record.stored_bytes() as u64;
+                if record.kind != Kind::Message {
+                    found.others += 1;
+                    continue;
+                }
                 found.messages += 1;
                 found.payload_bytes += record.payload.len() as u64;
                 let first = found.seqs.map_or(record.seq, |(first, _)| first);
                 found.seqs = Some((first, record.seq));
+                for damage in found.damage.iter_mut().filter(|damage| damage.before.is_none()) {
+                    damage.before = Some(record.seq);
+                }
                 see(&record);
             }
-            Step::Record(..) => found.others += 1,
         }
     }
+    found.end = sound_to;
+    if let Some(end) = end.filter(|&end| end > sound_to) {
+        let after = last(&found);
+        found.damage.push(Damage { from: sound_to, to: end, after, before: None });
+    }
+    Ok(found)
 }
