@@ -217,7 +217,7 @@ fn tls_blocks() {
         ("", "missing 'cert_file' and 'key_file'"),
         (&format!("{files} certs: [ {{cert_file: a, key_file: b}} ]"), "cannot combine 'cert_file'"),
         (&format!("{files} zz: 1"), "error parsing tls config, unknown field \"zz\""),
-        (&format!("{files} verify_and_map: true"), "\"verify_and_map\" is not supported yet"),
+        (&format!("{files} pinned_certs: [abc]"), "key abc does not contain a hex encoded sha256"),
         (&format!("{files} min_version: \"1.1\""), "unsupported TLS version: TLS 1.1"),
         (
             &format!("{files} cipher_suites: [TLS_RSA_WITH_RC4_128_SHA]"),

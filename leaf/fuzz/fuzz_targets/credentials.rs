@@ -2,6 +2,7 @@
 #![no_main]
 
 use leaf::auth::callout::{Expected, ServerKeys};
+use leaf::auth::certificate::{Certificate, Name};
 use leaf::auth::jwt::{Account, Activation, Operator, Token, User, decode, decorated, issues, template, token};
 use leaf::auth::nkey::{Kind, PublicKey, Seed};
 use leaf::auth::xkey::CurveKey;
@@ -13,6 +14,12 @@ fuzz_target!(|input: &str| {
     }
     if let Ok(seed) = Seed::parse(input) {
         assert_eq!(seed.encode(), input);
+    }
+    if let Some(certificate) = Certificate::parse(input.as_bytes()) {
+        let _ = (certificate.subject(), certificate.subject_texts(), certificate.alternative_names().count());
+    }
+    if let Some(name) = Name::parse(input) {
+        assert!(name.equals(&name) && name.has_parts_of(&name));
     }
     let _ = (decorated::token(input), decorated::seed(input));
     let _ = (decode::<Operator>(input), decode::<Account>(input), decode::<User>(input), decode::<Activation>(input));

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::account::AccountId;
+use crate::auth::certificate::{Certificate, Name};
 use crate::auth::nkey::{Kind, PublicKey};
 use crate::auth::password::{is_bcrypt, plain_matches};
 use crate::auth::permissions::Compiled;
@@ -327,6 +328,24 @@ impl Directory {
             Some(token) => compare(&token.proven, offered.token),
             None => Decision::Denied("no credentials that the server knows of"),
         }
+    }
+
+    /// The user whose name is in a certificate: an alternative name, then the subject by its parts, in their order or
+    /// any other, then its text.
+    pub fn named_by(&self, certificate: &Certificate, connection: Connection) -> Option<String> {
+        let allowed = |name: &str| self.users.get(name).is_some_and(|member| member.proven.may_connect(connection));
+        if let Some(name) = certificate.alternative_names().find(|name| allowed(name)) {
+            return Some(name.to_owned());
+        }
+        if let Some(subject) = certificate.name() {
+            let parsed = self.users.keys().filter(|name| allowed(name));
+            let parsed: Vec<(&String, Name)> = parsed.filter_map(|text| Some((text, Name::parse(text)?))).collect();
+            let exact = parsed.iter().find(|(_, name)| name.equals(&subject));
+            if let Some((name, _)) = exact.or_else(|| parsed.iter().find(|(_, name)| name.has_parts_of(&subject))) {
+                return Some((*name).clone());
+            }
+        }
+        certificate.subject_texts().into_iter().find(|text| allowed(text))
     }
 
     /// Who somebody is after a reload: the same user, with new permissions and maybe in another account. `None` when

@@ -3,6 +3,7 @@
 //! Decisions only: bcrypt, which takes its time, is left to the shell ([`directory::Decision::CheckPassword`]).
 
 pub mod callout;
+pub mod certificate;
 pub mod directory;
 pub mod jwt;
 pub mod nkey;

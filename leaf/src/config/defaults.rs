@@ -99,6 +99,8 @@ impl Default for Tls {
             certs: Vec::new(),
             ca_file: None,
             verify: false,
+            map: false,
+            pinned: std::collections::BTreeSet::new(),
             timeout: TLS_TIMEOUT,
             only_1_3: false,
             cipher_suites: Vec::new(),

@@ -40,7 +40,7 @@ pub(super) fn set(draft: &mut Draft, key: &str, node: &Node) -> Result<Taken, Er
             "no_advertise" => listener.no_advertise = node.boolean()?,
             "min_version" | "minimum_version" => listener.min_version = Some(version(node)?),
             "isolate_leafnode_interest" | "isolate" => listener.isolate = node.boolean()?,
-            "tls" => listener.tls = Some(tls::block(node, notes)?),
+            "tls" => listener.tls = Some(tls::block_without_names(node, notes)?),
             "authorization" => draft.leaf_login = Some((node.at.clone(), Login::read(node, notes)?)),
             "compression" => leafnodes.compression = compression(node)?,
             "reconnect" | "reconnect_delay" | "reconnect_interval" => leafnodes.reconnect = positive(node, key, notes)?,

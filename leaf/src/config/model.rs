@@ -157,6 +157,10 @@ pub struct Tls {
     pub ca_file: Option<PathBuf>,
     /// `verify`: a client must show a certificate that the CA signed.
     pub verify: bool,
+    /// `verify_and_map`: who it is, is in that certificate.
+    pub map: bool,
+    /// `pinned_certs`: digests of the only public keys that are let in, in hexadecimal; empty for no such limit.
+    pub pinned: BTreeSet<String>,
     /// Time for the handshake.
     pub timeout: Duration,
     /// `min_version: "1.3"`.

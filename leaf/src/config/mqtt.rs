@@ -93,7 +93,7 @@ pub(super) fn set(draft: &mut Draft, key: &str, node: &Node) -> Result<Taken, Er
             "host" | "net" => mqtt.host = some(node)?,
             "port" => at = port(node)?,
             "tls" => {
-                let block = tls::block(node, notes)?;
+                let block = tls::block_without_names(node, notes)?;
                 mqtt.tls = Some(Tls { handshake_first: HandshakeFirst::Yes, ..block });
             }
             "authorization" | "authentication" => authorization(&mut mqtt, node, notes)?,

@@ -1,5 +1,6 @@
 //! `tls` and `allow_non_tls`. The files themselves are read elsewhere.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::defaults::FALLBACK_DELAY;
@@ -60,7 +61,39 @@ pub(super) fn block(node: &Node, notes: &mut Notes) -> Result<Tls, Error> {
         Ok(Taken::Yes)
     });
     tls.certs = files.together().map_err(|text| Error::at(&node.at, text))?;
+    tls.verify |= tls.map;
     Ok(tls)
+}
+
+/// A block of those who do not look at who somebody is by his certificate.
+pub(super) fn block_without_names(node: &Node, notes: &mut Notes) -> Result<Tls, Error> {
+    let tls = block(node, notes)?;
+    refuse_names(&tls, node)?;
+    Ok(tls)
+}
+
+fn refuse_names(tls: &Tls, node: &Node) -> Result<(), Error> {
+    match (tls.map, tls.pinned.is_empty()) {
+        (true, _) => Err(Error::unsupported(&node.at, "verify_and_map")),
+        (_, false) => Err(Error::unsupported(&node.at, "pinned_certs")),
+        _ => Ok(()),
+    }
+}
+
+fn pinned(node: &Node) -> Result<BTreeSet<String>, Error> {
+    let Value::List(list) = &node.value else {
+        return Err(Error::at(&node.at, "error parsing tls config, expected 'pinned_certs' to be a list"));
+    };
+    let mut pinned = BTreeSet::new();
+    for node in list {
+        let text = node.text()?.to_ascii_lowercase();
+        if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            let text = format!("error parsing 'pinned_certs' key {text} does not contain a hex encoded sha256");
+            return Err(Error::at(&node.at, text));
+        }
+        pinned.insert(text);
+    }
+    Ok(pinned)
 }
 
 /// A block of one who dials: certificates are needed only by hubs that verify.
@@ -78,6 +111,7 @@ pub(super) fn client_block(node: &Node, notes: &mut Notes) -> Result<ClientTls, 
         }
         Ok(Taken::Yes)
     });
+    refuse_names(&tls, node)?;
     let none = files.cert.is_none() && files.key.is_none() && files.pairs.is_empty();
     let certs = if none { Vec::new() } else { files.together().map_err(|text| Error::at(&node.at, text))? };
     let first = tls.handshake_first != HandshakeFirst::No;
@@ -103,16 +137,12 @@ fn option(tls: &mut Tls, key: &str, node: &Node) -> Result<Taken, Error> {
             return Err(Error::at(&node.at, "verify_cert_and_check_known_urls not supported in this context"));
         }
         "verify_cert_and_check_known_urls" => {}
-        "verify_and_map" | "ocsp_peer" if matches!(node.value, Value::Bool(false)) => {}
-        "pinned_certs" if matches!(&node.value, Value::List(list) if list.is_empty()) => {}
-        "verify_and_map"
-        | "ocsp_peer"
-        | "pinned_certs"
-        | "cert_store"
-        | "cert_match"
-        | "cert_match_by"
-        | "ca_certs_match"
-        | "cert_match_skip_invalid" => return Err(Error::unsupported(&node.at, key)),
+        "ocsp_peer" if matches!(node.value, Value::Bool(false)) => {}
+        "verify_and_map" => tls.map = flag(key, node)?,
+        "pinned_certs" => tls.pinned = pinned(node)?,
+        "ocsp_peer" | "cert_store" | "cert_match" | "cert_match_by" | "ca_certs_match" | "cert_match_skip_invalid" => {
+            return Err(Error::unsupported(&node.at, key));
+        }
         _ => return Ok(Taken::No),
     }
     Ok(Taken::Yes)

@@ -117,6 +117,8 @@ pub struct TlsFacts {
     pub cipher_suite: &'static str,
     /// TLS came before INFO.
     pub first: bool,
+    /// What the other side showed, DER, its own certificate first.
+    pub certificates: Vec<Box<[u8]>>,
 }
 
 pub(crate) struct Conn {

@@ -139,10 +139,13 @@ impl Node {
         self.now = now;
         let Some(conn) = self.find_mut(id) else { return };
         conn.tls = Some(Box::new(tls));
-        if conn.core.dialled
-            && let Some(mode) = self.with_peer(id.slot, |peer, cx| peer.secured(cx))
-        {
-            self.start_compression(id.slot, mode);
+        if conn.core.dialled {
+            if let Some(mode) = self.with_peer(id.slot, |peer, cx| peer.secured(cx)) {
+                self.start_compression(id.slot, mode);
+            }
+        } else {
+            self.check_pinned(id);
+            self.settle();
         }
     }
 
@@ -289,7 +292,8 @@ impl Node {
             version: about.version.into(),
             user: about.user.into(),
             mqtt_client: about.mqtt_client.map(Into::into),
-            tls: conn.tls.clone(),
+            // Of those who have gone the certificates are not kept: they may be large, and there may be many.
+            tls: conn.tls.as_deref().map(|tls| Box::new(TlsFacts { certificates: Vec::new(), ..tls.clone() })),
         });
     }
 
@@ -425,6 +429,14 @@ impl Node {
         self.conns[slot as usize].offered = connect.shown_name().into();
         if self.is_in_operator_mode() {
             return self.login_by_token(slot, connect);
+        }
+        if self.is_mapped(slot, &connect) {
+            let id = self.conns[slot as usize].core.id;
+            match self.user_of_certificate(slot) {
+                Some(name) => connect.user = Some(name),
+                None => return self.refuse(id, "the certificate is no user's"),
+            }
+            self.conns[slot as usize].offered = connect.shown_name().into();
         }
         let asks = self.config.auth.callout.is_some() && {
             self.complete(&mut connect);

@@ -7,6 +7,7 @@
 //! seed and the same calls does the same.
 
 mod callout;
+mod certificate;
 mod client_info;
 mod conn;
 mod draw;

@@ -38,6 +38,7 @@ impl Node {
         self.raise_system();
         self.reread_mqtt();
         self.config_loaded = now;
+        self.check_certificates();
         self.check_logins();
         self.check_count();
         self.set_remotes()?;
@@ -71,6 +72,14 @@ impl Node {
                     self.close(id, CloseReason::AuthenticationViolation);
                 }
             }
+        }
+    }
+
+    /// The pinned certificates may have changed.
+    fn check_certificates(&mut self) {
+        let ids: Vec<ConnId> = self.conns.iter().map(|(_, conn)| conn.core.id).collect();
+        for id in ids {
+            self.check_pinned(id);
         }
     }
 

@@ -132,6 +132,7 @@ impl Tls {
             version: self.stream.version().unwrap_or_default(),
             cipher_suite: self.stream.cipher_suite().unwrap_or_default(),
             first,
+            certificates: self.stream.peer_certificates().iter().map(|one| one.as_ref().into()).collect(),
         }
     }
 }

@@ -24,6 +24,8 @@ mod fixtures {
             certs: vec![(certificate_file("server.pem"), certificate_file("server-key.pem"))],
             ca_file: Some(certificate_file("ca.pem")),
             verify: false,
+            map: false,
+            pinned: std::collections::BTreeSet::new(),
             timeout: Duration::from_secs(2),
             only_1_3: false,
             cipher_suites: Vec::new(),

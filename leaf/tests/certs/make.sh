@@ -50,6 +50,19 @@ leaf_cert server localhost "$(printf 'extendedKeyUsage=serverAuth\nsubjectAltNam
 leaf_cert other other.example "$(printf 'extendedKeyUsage=serverAuth\nsubjectAltName=DNS:other.example')"
 leaf_cert client client "$(printf 'extendedKeyUsage=clientAuth\nsubjectAltName=DNS:client.example')"
 
+# Clients who are told by what is in their certificates.
+# named_cert <name> <subject> <extensions>
+named_cert() {
+    new_key "$1-key.pem"
+    printf '%s\n' 'basicConstraints=critical,CA:FALSE' 'extendedKeyUsage=clientAuth' "$3" > "$work/ext"
+    openssl req -new -key "$1-key.pem" -subj "$2" -out "$work/csr"
+    openssl x509 -req -in "$work/csr" -CA ca.pem -CAkey ca-key.pem -days 10950 -extfile "$work/ext" -out "$1.pem"
+}
+named_cert mail '/O=Petiole tests/CN=mail' 'subjectAltName=email:who@mail.example,URI:spiffe://petiole/mail'
+named_cert uri '/O=Petiole tests/CN=uri' 'subjectAltName=URI:spiffe://petiole/uri'
+named_cert subject '/DC=example/DC=petiole/O=Petiole tests/OU=a, b/CN=subject' ''
+named_cert nobody '/O=Petiole tests/CN=nobody' ''
+
 # A client whose certificate no authority here has signed; the key belongs to no other certificate.
 new_key stray-key.pem
 printf '%s\n' 'basicConstraints=critical,CA:FALSE' 'extendedKeyUsage=clientAuth' > "$work/ext"

@@ -1,5 +1,6 @@
 //! One connection in full.
 
+use data_encoding::HEXLOWER;
 use serde::{Serialize, Serializer};
 use std::net::IpAddr;
 
@@ -9,6 +10,7 @@ use super::super::time::{Rfc3339, Rtt, Uptime};
 use super::super::{GLOBAL_ACCOUNT, View};
 use super::options::Options;
 use super::row::Row;
+use crate::auth::certificate::Certificate;
 use crate::interest::SubId;
 use crate::node::{Conn, Kind, Node, Sub, TlsFacts};
 
@@ -47,6 +49,8 @@ pub(super) struct Connection<'a> {
     tls_version: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tls_cipher_suite: Option<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tls_peer_certs: Vec<PeerCertificate>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tls_first: Option<bool>,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -97,6 +101,7 @@ impl<'a> Connection<'a> {
             version: about.version,
             tls_version: tls.map(|tls| tls.version),
             tls_cipher_suite: tls.map(|tls| tls.cipher_suite),
+            tls_peer_certs: tls.filter(|_| options.auth).map(certificates).unwrap_or_default(),
             tls_first: tls.and_then(first),
             authorized_user: if options.auth { about.user } else { "" },
             account: account.map(|account| account.name.as_str()).filter(|name| *name != GLOBAL_ACCOUNT),
@@ -116,6 +121,25 @@ pub(crate) fn kind(kind: Kind) -> (&'static str, Option<&'static str>) {
         Kind::Route => ("Router", None),
         Kind::Gateway => ("Gateway", None),
     }
+}
+
+/// What the other side of TLS showed.
+#[derive(Serialize)]
+struct PeerCertificate {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    subject: String,
+    spki_sha256: String,
+    cert_sha256: String,
+}
+
+fn certificates(tls: &TlsFacts) -> Vec<PeerCertificate> {
+    let parsed = tls.certificates.iter().filter_map(|der| Certificate::parse(der));
+    let shown = parsed.map(|one| PeerCertificate {
+        subject: one.subject(),
+        spki_sha256: one.key_id(),
+        cert_sha256: HEXLOWER.encode(&one.digest),
+    });
+    shown.collect()
 }
 
 fn first(tls: &TlsFacts) -> Option<bool> {
