@@ -233,3 +233,90 @@ fn permissions_hold_on_both_sides() {
         ",
     );
 }
+
+/// A sample as JSON, without what differs from run to run but for its presence.
+fn sample(client: &mut support::Client) -> serde_json::Value {
+    let heard = client.until("}\r\n");
+    let text = heard.lines().find(|line| line.starts_with("{\"type\"")).unwrap();
+    let mut sample: serde_json::Value = serde_json::from_str(text).unwrap();
+    blank(&mut sample);
+    sample
+}
+
+fn blank(value: &mut serde_json::Value) {
+    let Some(map) = value.as_object_mut() else { return };
+    for (key, value) in map {
+        match key.as_str() {
+            "id" | "timestamp" | "start" | "rtt" => *value = "#".into(),
+            "service" | "system" | "total" if value.as_i64().unwrap() >= 0 => *value = "#".into(),
+            _ => blank(value),
+        }
+    }
+}
+
+#[test]
+fn services_are_measured() {
+    let config = r#"server_name: S1
+        accounts {
+          P { users: [ {user: p, password: p} ]
+              exports: [ {service: svc, latency: {sampling: "100%", subject: lat}, response_threshold: "300ms"},
+                         {service: asked, latency: {sampling: headers, subject: lat}},
+                         {service: shared, latency: lat} ] }
+          C { users: [ {user: c, password: c} ]
+              imports: [ {service: {account: P, subject: svc}}, {service: {account: P, subject: asked}},
+                         {service: {account: P, subject: shared}, share: true} ] }
+        }"#;
+    let login = |user: &str| {
+        format!(
+            r#"{{"verbose":false,"headers":true,"no_responders":true,"protocol":1,"user":"{user}","pass":"{user}","name":"n{user}","lang":"l","version":"v"}}"#
+        )
+    };
+    let all = Server::both("latency", config).into_iter().map(|server| {
+        let server = &server;
+        let mut watch = support::Client::login(server, &login("p"));
+        watch.say("SUB lat 1\r\n");
+        watch.converse("PING\r\n");
+        let mut p = support::Client::login(server, &login("p"));
+        let mut c = support::Client::login(server, &login("c"));
+        let mut samples = Vec::new();
+        c.converse("SUB r 1\r\nPUB svc r 1\r\nx\r\nPING\r\n");
+        samples.push(sample(&mut watch));
+        p.converse("SUB svc 1\r\nSUB asked 2\r\nSUB shared 3\r\nPING\r\n");
+        c.say("PUB svc 1\r\nx\r\n");
+        samples.push(sample(&mut watch));
+        p.until("\r\nx\r\n");
+        let ask = |c: &mut support::Client, p: &mut support::Client, said: &str| {
+            c.say(said);
+            let heard = p.until("\r\nx\r\n");
+            let subject = heard.split_whitespace().find(|word| word.starts_with("_R_.")).unwrap().to_owned();
+            p.say(&format!("PUB {subject} 2\r\nok\r\n"));
+            c.until("\r\nok\r\n");
+            heard
+        };
+        ask(&mut c, &mut p, "PUB svc r 1\r\nx\r\n");
+        samples.push(sample(&mut watch));
+        let heard = ask(&mut c, &mut p, "PUB shared r 1\r\nx\r\n");
+        let info = heard.split_once("Nats-Request-Info: ").unwrap().1.lines().next().unwrap();
+        let mut info: serde_json::Value = serde_json::from_str(info).unwrap();
+        blank(&mut info);
+        samples.push(info);
+        samples.push(sample(&mut watch));
+        ask(&mut c, &mut p, "PUB asked r 1\r\nx\r\n");
+        let traced = "NATS/1.0\r\nTraceparent: 00-4bf9-00f0-01\r\nTracestate: a=b\r\nX: y\r\n\r\nx";
+        ask(&mut c, &mut p, &format!("HPUB asked r {} {}\r\n{traced}\r\n", traced.len() - 1, traced.len()));
+        samples.push(sample(&mut watch));
+        // Nobody answers in time.
+        c.say("PUB svc r 1\r\nx\r\n");
+        samples.push(sample(&mut watch));
+        samples
+    });
+    let all: Vec<Vec<serde_json::Value>> = all.collect();
+    assert_eq!(all[0].len(), 7);
+    let statuses: Vec<_> = all[0].iter().map(|sample| sample["status"].as_i64()).collect();
+    assert_eq!(statuses, [Some(503), Some(400), Some(200), None, Some(200), Some(200), Some(504)]);
+    for theirs in &all[1..] {
+        for (ours, theirs) in all[0].iter().zip(theirs) {
+            assert_eq!(ours, theirs, "ours is the first");
+        }
+    }
+}

@@ -16,47 +16,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use leaf::auth::jwt::{Account, Operator, User, decode, decorated, token};
 use leaf::auth::nkey::{Kind, Seed};
 use serde_json::{Value, json};
+use support::creds::{Creds, claims, fixture};
 use support::{Client, Server};
 
 const CONFIG: &str = include_str!("operator/server.conf");
-
-fn fixture(path: &str) -> String {
-    std::fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/operator").join(path)).unwrap()
-}
-
-/// What somebody shows: a JWT and, unless it is left out, the signature of a seed.
-#[derive(Clone)]
-struct Creds {
-    jwt: String,
-    seed: Option<String>,
-}
-
-impl Creds {
-    fn of(user: &str) -> Self {
-        let text = fixture(&format!("creds/{user}.creds"));
-        Self { jwt: decorated::token(&text).to_owned(), seed: Some(decorated::seed(&text).unwrap().encode()) }
-    }
-
-    fn unsigned(self) -> Self {
-        Self { seed: None, ..self }
-    }
-
-    fn connect(&self, nonce: &str) -> String {
-        let signature = self.seed.as_ref().map(|seed| Seed::parse(seed).unwrap().sign(nonce.as_bytes()));
-        let connect = json!({ "verbose": false, "protocol": 1, "jwt": self.jwt, "sig": signature });
-        format!("CONNECT {connect}\r\n")
-    }
-
-    /// The claims, to be changed and signed again.
-    fn claims(&self) -> Value {
-        claims(&self.jwt)
-    }
-}
-
-fn claims(jwt: &str) -> Value {
-    let part = jwt.split('.').nth(1).unwrap();
-    serde_json::from_slice(&data_encoding::BASE64URL_NOPAD.decode(part.as_bytes()).unwrap()).unwrap()
-}
 
 /// Signs `claims` with a key of the fixtures.
 fn sign(claims: &Value, key: &str) -> String {
