@@ -320,3 +320,108 @@ fn services_are_measured() {
         }
     }
 }
+
+/// Every way into an account asks for permission: what is published, its reply subject, what a mapping or an import
+/// makes of it, what is subscribed to, and what would be delivered.
+#[test]
+fn every_way_in_is_guarded() {
+    let config = r#"accounts {
+      P { users: [ {user: p, password: p} ]
+          exports: [ {stream: "s.>"}, {service: "svc.>"} ]
+          mappings: { "m.in": "m.out" } }
+      C { users: [
+            {user: c, password: c, permissions: {
+              publish: { allow: ["ask.>", "m.in", "ok"], deny: ["ask.never"] }
+              subscribe: { allow: ["imp.>", "_INBOX.>", "m.*", "ok", "only q"], deny: ["imp.s.deny", "m.hidden"] } }},
+            {user: d, password: d} ]
+          imports: [ {stream: {account: P, subject: "s.>"}, prefix: imp}, {service: {account: P, subject: "svc.>"}, to: "ask.>"} ]
+          mappings: { "m.in": "m.out", "m.in2": "m.hidden" } }
+    }"#;
+    play(
+        "guarded",
+        config,
+        "
+        + p
+        + c
+        + d
+        d: SUB > 1
+        c: PUB no 1 ; x
+        c: PUB ok 1 ; x
+        c: PUB m.in 1 ; x
+        c: PUB m.out 1 ; x
+        c: PUB m.in2 1 ; x
+        c: PUB ok _R_.a.b 1 ; x
+        c: PUB ok _GR_.a.b 1 ; x
+        c: PUB ok $JS.ACK.a 1 ; x
+        c: HPUB no 19 20 ; NATS/1.0 ; A: bc ;  ; x
+        c: HPUB ok 19 20 ; NATS/1.0 ; A: bc ;  ; x
+        d: UNSUB 1
+        c: SUB no 1
+        c: SUB m.* 2
+        c: SUB m.hidden 3
+        c: SUB only 4
+        c: SUB only q 5
+        c: SUB only r 6
+        d: PUB m.out 1 ; x
+        d: PUB m.in 1 ; x
+        d: PUB m.hidden 1 ; x
+        d: PUB m.in2 1 ; x
+        c: SUB imp.> 7
+        c: SUB imp.s.deny 8
+        c: SUB s.> 9
+        p: PUB s.ok 1 ; x
+        p: PUB s.deny 1 ; x
+        p: SUB svc.> 1
+        c: SUB _INBOX.c 10
+        c: PUB ask.me _INBOX.c 1 ; x
+        p: PUB <R> 1 ; y
+        c: PUB ask.never _INBOX.c 1 ; x
+        c: PUB svc.me _INBOX.c 1 ; x
+        d: PUB ask.never hidden 1 ; x
+        p: PUB <R> 1 ; y
+        d: PUB ask.me m.hidden 1 ; x
+        p: PUB <R> 1 ; y
+        d: PUB ask.me m.shown 1 ; x
+        p: PUB <R> 1 ; y
+        ",
+    );
+}
+
+/// Imports come, change and go with the file; nobody is disconnected, and subscriptions made before count.
+#[test]
+fn a_reload_changes_imports_under_live_connections() {
+    let none = accounts("", "");
+    let one = accounts(
+        r#"{stream: "s.>"}, {service: svc}"#,
+        r#"{stream: {account: P, subject: "s.>"}}, {service: {account: P, subject: svc}}"#,
+    );
+    let other = accounts(
+        r#"{stream: "s.>"}, {service: svc}"#,
+        r#"{stream: {account: P, subject: "s.>"}, to: "t.>"}, {service: {account: P, subject: svc}, to: ask}"#,
+    );
+    let ring = accounts(r#"{service: svc, accounts: [Z]}"#, "");
+    let heard = Server::both("reload-imports", &none).into_iter().map(|server| {
+        let mut scene = Scene::new(&server);
+        for user in ["p", "c"] {
+            scene.enter(user, &format!("\"user\":\"{user}\",\"pass\":\"{user}\""));
+        }
+        let mut all = scene.turn("c", "SUB s.> 1\nSUB t.> 2\nSUB r 3");
+        all += &scene.turn("p", "SUB svc 1");
+        for config in [&none, &one, &other, &one, &ring, &none] {
+            let word = if server.reload(config).contains("Reloaded") { "reloaded" } else { "refused" };
+            all += &format!("--- {word}\n");
+            all += &scene.turn("p", "PUB s.x 1\nx");
+            all += &scene.turn("c", "PUB svc r 1\n1");
+            all += &scene.turn("p", "PUB <R> 2\nok");
+            all += &scene.turn("c", "PUB ask r 1\n2");
+            all += &scene.turn("p", "PUB <R> 2\nok");
+        }
+        all
+    });
+    let heard: Vec<String> = heard.collect();
+    assert_eq!(heard[0].matches("--- refused").count(), 1, "{}", heard[0]);
+    assert_eq!(heard[0].matches("c: ok").count(), 4, "{}", heard[0]);
+    for theirs in &heard[1..] {
+        assert!(heard[0] == *theirs, "ours:\n{}theirs:\n{theirs}", heard[0]);
+    }
+}

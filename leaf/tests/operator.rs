@@ -9,11 +9,10 @@ mod support;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use leaf::auth::jwt::{Account, Operator, User, decode, decorated, token};
+use leaf::auth::jwt::{Account, Operator, User, decode, token};
 use leaf::auth::nkey::{Kind, Seed};
 use serde_json::{Value, json};
 use support::creds::{Creds, claims, fixture};

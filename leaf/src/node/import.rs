@@ -146,7 +146,7 @@ impl Node {
     }
 
     fn link_streams(&mut self, of: impl Fn(AccountId) -> bool) {
-        let own = |sub: &Sub| matches!(sub.link.as_deref(), None | Some(Link::Shadows(_)));
+        let own = |sub: &Sub| sub.conn != SERVER && matches!(sub.link.as_deref(), None | Some(Link::Shadows(_)));
         let all = self.subs.iter().filter(|(_, sub)| of(sub.account) && own(sub));
         let ids: Vec<SubId> = all.map(|(id, _)| id).collect();
         for id in ids {

@@ -45,9 +45,9 @@ impl<'a> Scene<'a> {
     /// One says something (`\r\n` is added to each line; `<R>` is the reply subject it heard last), then all are asked
     /// what they heard: the speaker first.
     pub(crate) fn turn(&mut self, name: &str, lines: &str) -> String {
-        let reply = self.replies.get(name).cloned().unwrap_or_default();
+        let reply = self.replies.get(name).map_or("_R_.none", String::as_str);
         let said: String = lines.lines().map(|line| format!("{}\r\n", line.trim_start())).collect();
-        self.clients.get_mut(name).unwrap().try_say(said.replace("<R>", &reply).as_bytes());
+        self.clients.get_mut(name).unwrap().try_say(said.replace("<R>", reply).as_bytes());
         let others = self.clients.keys().filter(|other| *other != name).cloned();
         let order: Vec<String> = std::iter::once(name.to_owned()).chain(others).collect();
         let mut heard = String::new();
