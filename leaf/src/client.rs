@@ -150,7 +150,8 @@ impl Client {
     fn publish<'a>(&mut self, cx: &mut Cx<'_>, message: Message<'a>) -> Option<Message<'a>> {
         cx.this.stats.in_msgs += 1;
         cx.this.stats.in_bytes += message.body.len() as u64;
-        if is_reserved_subject(cx, message.subject) || !self.may_publish(cx, message.subject) {
+        let mapped = is_mapped(cx, message.subject);
+        if is_reserved_subject(cx, message.subject) || !mapped && !self.may_publish(cx, message.subject) {
             self.publish_violation(cx, "Publish to", "Subject", message.subject);
             return None;
         }
@@ -380,6 +381,14 @@ impl Peer for Client {
         }
     }
 
+    fn may_publish_mapped(&mut self, cx: &mut Cx<'_>, subject: &[u8]) -> bool {
+        let may = self.may_publish(cx, subject);
+        if !may {
+            self.publish_violation(cx, "Publish to", "Subject", subject);
+        }
+        may
+    }
+
     fn echo(&self) -> bool {
         self.options.echo
     }
@@ -494,6 +503,13 @@ impl Client {
             ParseError::Payload => CloseReason::MaxPayload,
         }
     }
+}
+
+/// Whether the account makes another subject of it, which then is the one that takes permission.
+#[inline]
+fn is_mapped(cx: &Cx<'_>, subject: &[u8]) -> bool {
+    let mappings = cx.this.account.map(|id| &cx.accounts.get(id).mappings);
+    mappings.is_some_and(|mappings| !mappings.is_empty() && mappings.concern(subject))
 }
 
 /// Prefixes that only servers publish to.

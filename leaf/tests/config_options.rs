@@ -281,7 +281,7 @@ fn exports_and_imports() {
     for (exports, imports) in [
         ("{stream: \"s.>\", accounts: [B]}", "{stream: {account: A, subject: \"s.>\"}, prefix: x}"),
         (
-            "{service: s, response: chunk, response_threshold: 1s, latency: lat}",
+            "{service: s, response: singleton, response_threshold: 1s, latency: lat}",
             "{service: {account: A, subject: s}, to: t, share: true}",
         ),
         ("{service: s, latency: {sampling: \"50%\", subject: lat}}", "{service: {account: A, subject: s}}"),
@@ -314,6 +314,7 @@ fn exports_and_imports() {
         ),
         ("{service: s, latency: {sampling: 10}}", "", "Latency subject required, but missing"),
         ("{service: s, latency: {sampling: 0, subject: x}}", "", "bad sampling percentage, should be 1-100"),
+        ("{service: s, latency: lat, response: stream}", "", "on subject \"lat\": bad service response type"),
         ("{service: s, latency: \"x.*\"}", "", "on subject \"x.*\": invalid publish subject"),
         ("{service: s, foo: 1}", "", "unknown field \"foo\""),
         ("x", "", "Export Items should be a map with type entry, got string"),

@@ -9,54 +9,17 @@ mod support;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use leaf::auth::jwt::{Account, Operator, User, decode, decorated, token};
+use leaf::auth::jwt::{Account, Operator, User, decode, token};
 use leaf::auth::nkey::{Kind, Seed};
 use serde_json::{Value, json};
+use support::creds::{Creds, claims, fixture};
+use support::scene::Scene;
 use support::{Client, Server};
 
 const CONFIG: &str = include_str!("operator/server.conf");
-
-fn fixture(path: &str) -> String {
-    std::fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/operator").join(path)).unwrap()
-}
-
-/// What somebody shows: a JWT and, unless it is left out, the signature of a seed.
-#[derive(Clone)]
-struct Creds {
-    jwt: String,
-    seed: Option<String>,
-}
-
-impl Creds {
-    fn of(user: &str) -> Self {
-        let text = fixture(&format!("creds/{user}.creds"));
-        Self { jwt: decorated::token(&text).to_owned(), seed: Some(decorated::seed(&text).unwrap().encode()) }
-    }
-
-    fn unsigned(self) -> Self {
-        Self { seed: None, ..self }
-    }
-
-    fn connect(&self, nonce: &str) -> String {
-        let signature = self.seed.as_ref().map(|seed| Seed::parse(seed).unwrap().sign(nonce.as_bytes()));
-        let connect = json!({ "verbose": false, "protocol": 1, "jwt": self.jwt, "sig": signature });
-        format!("CONNECT {connect}\r\n")
-    }
-
-    /// The claims, to be changed and signed again.
-    fn claims(&self) -> Value {
-        claims(&self.jwt)
-    }
-}
-
-fn claims(jwt: &str) -> Value {
-    let part = jwt.split('.').nth(1).unwrap();
-    serde_json::from_slice(&data_encoding::BASE64URL_NOPAD.decode(part.as_bytes()).unwrap()).unwrap()
-}
 
 /// Signs `claims` with a key of the fixtures.
 fn sign(claims: &Value, key: &str) -> String {
@@ -731,4 +694,91 @@ fn a_resolver_that_cannot_work_prevents_the_start() {
         assert!(!output.status.success() && said.contains(complaint), "{resolver}: {said}");
     }
     let _ = std::fs::remove_dir_all(&dir);
+}
+
+/// Private exports: a token that the exporter signed opens them; one that is expired, revoked, somebody else's or of
+/// another subject does not.
+#[test]
+fn activation_tokens_open_private_exports() {
+    let (a, b, c) = (account_key("A"), account_key("B"), account_key("C"));
+    let now = unix();
+    let activation = |issuer: &str, change: &dyn Fn(&mut Value)| {
+        let nats = json!({"subject": "priv.>", "kind": "stream", "type": "activation", "version": 2});
+        let mut claims = json!({"sub": b, "name": "priv", "iat": now, "nats": nats});
+        change(&mut claims);
+        sign(&claims, issuer)
+    };
+    let plain = activation(&a, &|_| ());
+    for (what, token, revoked) in [
+        ("good", plain.clone(), false),
+        ("none", String::new(), false),
+        ("revoked", plain, true),
+        ("expired", activation(&a, &|claims| claims["exp"] = (now - 5).into()), false),
+        ("of another account", activation(&c, &|_| ()), false),
+        ("narrower", activation(&a, &|claims| claims["nats"]["subject"] = "priv.x".into()), false),
+        ("for another account", activation(&a, &|claims| claims["sub"] = c.clone().into()), false),
+        ("for a service", activation(&a, &|claims| claims["nats"]["kind"] = "service".into()), false),
+    ] {
+        let operator = operator_key();
+        let mut exporter = claims(&accounts()["A"]);
+        let mut export = json!({"name": "priv", "subject": "priv.>", "type": "stream", "token_req": true});
+        if revoked {
+            export["revocations"] = json!({ b.clone(): now + 10 });
+        }
+        exporter["nats"]["exports"].as_array_mut().unwrap().push(export);
+        let mut importer = claims(&accounts()["B"]);
+        let mut import =
+            json!({"name": "priv", "subject": "priv.>", "account": a, "local_subject": "in.>", "type": "stream"});
+        if !token.is_empty() {
+            import["token"] = token.into();
+        }
+        importer["nats"]["imports"].as_array_mut().unwrap().push(import);
+        let config = CONFIG
+            .replace(&accounts()["A"], &sign(&exporter, &operator))
+            .replace(&accounts()["B"], &sign(&importer, &operator));
+        let Some(both) = Both::start("activation", |_| config.clone()) else { return };
+        let heard = both.each().map(|server| {
+            let mut scene = Scene::new(server);
+            let mut heard = scene.enter_with("alice", &Creds::of("alice"));
+            heard += &scene.enter_with("ben", &Creds::of("ben"));
+            heard += &scene.turn("ben", "SUB in.> 1\nSUB a.ticks.> 2");
+            heard + &scene.turn("alice", "PUB priv.x 1\nx\nPUB ticks.x 1\ny")
+        });
+        assert_eq!(heard[0], heard[1], "{what}: ours is the first");
+        assert_eq!(heard[0].contains("MSG in.x"), what == "good", "{what}: {}", heard[0]);
+    }
+}
+
+/// Imports follow an account that is pushed, under those who are in.
+#[test]
+fn imports_follow_a_pushed_account() {
+    let Some(both) = Both::start("push-imports", full) else { return };
+    both.compare("imports of a pushed account", |server| {
+        let mut scene = Scene::new(server);
+        for user in ["sys", "alice", "ben"] {
+            scene.enter_with(user, &Creds::of(user));
+        }
+        let mut all = scene.turn("ben", "SUB a.ticks.> 1\nSUB other.> 2");
+        for (local, account) in [("other.>", "B"), ("a.ticks.>", "B"), ("", "B")] {
+            all += &scene.turn("alice", "PUB ticks.x 1\nx");
+            let mut claims = claims(&accounts()[account]);
+            let imports = claims["nats"]["imports"].as_array_mut().unwrap();
+            imports.retain_mut(|import| {
+                import["local_subject"] = local.into();
+                import["type"] == "stream" && !local.is_empty()
+            });
+            let jwt = sign(&claims, &operator_key());
+            scene.turn("sys", &format!("PUB $SYS.REQ.CLAIMS.UPDATE {}\n{jwt}", jwt.len()));
+            support::eventually("the account has changed", || {
+                let heard = scene.turn("alice", "PUB ticks.y 1\ny");
+                let arrives =
+                    if local.is_empty() { heard.is_empty() } else { heard.contains(&local.replace('>', "y")) };
+                if arrives {
+                    all += &heard;
+                }
+                arrives
+            });
+        }
+        vec![all]
+    });
 }

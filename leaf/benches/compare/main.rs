@@ -12,7 +12,8 @@
 //!
 //! # How it measures
 //!
-//! Both servers get the same command line (`-a 127.0.0.1 -p PORT`, everything else at its default) and a fresh process
+//! Both servers get the same command line (`-a 127.0.0.1 -p PORT`, everything else at its default, but for
+//! accounts and users where those are what is measured) and a fresh process
 //! for every measurement, so nothing one scenario leaves behind is charged to the next. Servers alternate within a
 //! scenario (A B A B over the rounds), so that a machine which slows down slows down both.
 //!
@@ -35,12 +36,15 @@
 //! # What it measures
 //!
 //! * `footprint`: size of the binary, resident memory just after the start.
+//! * `accounts-10000`: 10,000 accounts of 10 users each in the configuration: time to the first client, memory.
 //! * `pub-sub-16`, `-128`, `-1024`: one publisher, one subscriber, one subject, payloads of so many bytes.
 //! * `fan-out-20`: one publisher, twenty subscribers, 128 bytes.
 //! * `subjects-wildcard`, `subjects-literal`: 128 bytes over 10,000 subjects in scrambled order, more than a cache of
 //!   recent matches holds; the one subscriber has one `bench.>` or ten thousand literal subscriptions.
 //! * `no-subscriber`: 128 bytes nobody asked for.
 //! * `queue-4`: a queue group of four members, 128 bytes.
+//! * `permissions`: as `pub-sub-128`, of a user with lists of what it may publish and subscribe to.
+//! * `stream-import`: as `pub-sub-128`, from one account to another that imports the stream under another name.
 //! * `request-reply`: one requester with one request outstanding, one responder, 128 bytes each way; percentiles of the
 //!   round trip.
 //! * `slow-consumer`: 5 GB of 1 KiB messages to one subscriber that reads and one that does not: the server's peak
@@ -152,7 +156,7 @@ fn compare(scenario: &dyn Scenario, pace: &Pace, results: &mut Results) {
 
 /// One scenario against one freshly started server.
 fn measure(scenario: &dyn Scenario, contender: &Contender, pace: &Pace) -> Result<Vec<Figure>> {
-    let mut server = Server::start(contender)?;
+    let mut server = Server::start(contender, &scenario.configuration())?;
     let figures = scenario.run(&server, pace);
     // Its death explains more than the broken pipe it caused.
     server.check_alive()?;

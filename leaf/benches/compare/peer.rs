@@ -56,24 +56,37 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     /// Its executable.
     pub(crate) program: PathBuf,
+    /// From its start to its answer to a client.
+    pub(crate) start: Duration,
     child: Child,
     log: PathBuf,
+    config: PathBuf,
 }
 
 impl Server {
     /// Starts a server on a free port and waits until it greets a client.
-    pub(crate) fn start(contender: &Contender) -> Result<Self> {
+    /// It reads `configuration`, if there is one.
+    pub(crate) fn start(contender: &Contender, configuration: &str) -> Result<Self> {
         let address = free_address()?;
         let log = env::temp_dir().join(format!("petiole-compare-{}-{}.log", std::process::id(), address.port()));
-        let child = command(&contender.path)
+        let config = log.with_extension("conf");
+        let mut command = command(&contender.path);
+        if !configuration.is_empty() {
+            fs::write(&config, configuration)?;
+            command.arg("-c").arg(&config);
+        }
+        let begin = Instant::now();
+        let child = command
             .args(["-a", "127.0.0.1", "-p", &address.port().to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(&log)?)
             .spawn()
             .map_err(|error| format!("cannot start {}: {error}", contender.path.display()))?;
-        let mut server = Self { address, program: contender.path.clone(), child, log };
+        let program = contender.path.clone();
+        let mut server = Self { address, program, start: Duration::ZERO, child, log, config };
         server.wait_until_ready()?;
+        server.start = begin.elapsed();
         Ok(server)
     }
 
@@ -118,6 +131,7 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = fs::remove_file(&self.log);
+        let _ = fs::remove_file(&self.config);
     }
 }
 

@@ -70,10 +70,11 @@ impl Script {
     }
 
     /// The frames a subscriber receives for one cycle, by the number of the subscription each subject goes to.
-    pub(crate) fn frames(&self, subscription: impl Fn(&str) -> usize) -> Frames {
+    /// `prefix` is what comes before the subjects.
+    pub(crate) fn frames(&self, prefix: &str, subscription: impl Fn(&str) -> usize) -> Frames {
         let mut frames = Frames { bytes: Vec::new(), ends: Vec::with_capacity(self.messages.len()), number_at: 0 };
         for Message { subject, payload } in &self.messages {
-            let line = format!("MSG {subject} {} {}\r\n", subscription(subject), payload.len());
+            let line = format!("MSG {prefix}{subject} {} {}\r\n", subscription(subject), payload.len());
             frames.number_at = line.len();
             frames.bytes.extend_from_slice(line.as_bytes());
             frames.bytes.extend_from_slice(payload);

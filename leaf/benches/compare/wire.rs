@@ -48,18 +48,28 @@ impl Client {
         Self::with_inbox(address, Inbox::new(64 * 1024))
     }
 
+    /// The same, as a user whose name is its password, too.
+    pub(crate) fn connect_as(address: SocketAddr, user: &str) -> Result<Self> {
+        let login = format!(r#"{{"user":"{user}","pass":"{user}","#);
+        Self::introduce(address, Inbox::new(64 * 1024), &CONNECT.replacen('{', &login, 1))
+    }
+
     /// The same, with room for little: one of many connections.
     pub(crate) fn connect_small(address: SocketAddr) -> Result<Self> {
         Self::with_inbox(address, Inbox::new(4 * 1024))
     }
 
     fn with_inbox(address: SocketAddr, inbox: Inbox) -> Result<Self> {
+        Self::introduce(address, inbox, CONNECT)
+    }
+
+    fn introduce(address: SocketAddr, inbox: Inbox, connect: &str) -> Result<Self> {
         let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         let mut client = Self { stream, inbox };
-        client.send(CONNECT.as_bytes())?;
+        client.send(connect.as_bytes())?;
         // Also reads the greeting.
         client.flush()?;
         Ok(client)

@@ -71,6 +71,11 @@ impl Mappings {
         self.entries.iter().map(|entry| entry.source.as_ref())
     }
 
+    /// Whether one of them is for this subject.
+    pub fn concern(&self, subject: &[u8]) -> bool {
+        self.entries.iter().any(|entry| entry.is_for(subject))
+    }
+
     /// Whether there is nothing to apply.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()

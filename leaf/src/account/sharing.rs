@@ -175,7 +175,8 @@ impl Web {
                 service: Rc::new(Service {
                     response: export.response.kind,
                     threshold: export.response.threshold,
-                    latency: export.latency.clone(),
+                    // Of several answers none is the one to measure.
+                    latency: export.latency.clone().filter(|_| export.response.kind == ResponseKind::Singleton),
                     allow_trace: export.allow_trace,
                 }),
             })),
@@ -277,11 +278,13 @@ fn faults_of(export: &Export, is_account: impl Fn(&str) -> bool) -> Vec<Fault> {
         }
         _ => {}
     }
-    if let Some(latency) =
-        export.latency.as_ref().filter(|latency| !subject::is_valid_literal(latency.subject.as_bytes()))
-    {
+    if let Some(latency) = &export.latency {
+        let why = match export.response.kind {
+            ResponseKind::Singleton if subject::is_valid_literal(latency.subject.as_bytes()) => return faults,
+            ResponseKind::Singleton => "invalid publish subject",
+            _ => "bad service response type",
+        };
         let to = &latency.subject;
-        let why = "invalid publish subject";
         faults.push(format!("Error adding service latency sampling for \"{text}\" on subject \"{to}\": {why}"));
     }
     faults

@@ -7,6 +7,7 @@
 
 use std::rc::Rc;
 
+use super::latency::Failure;
 use super::publish::Trail;
 use super::system::SERVER;
 use super::{Kind, Node, Sid, Sub};
@@ -145,7 +146,7 @@ impl Node {
     }
 
     fn link_streams(&mut self, of: impl Fn(AccountId) -> bool) {
-        let own = |sub: &Sub| matches!(sub.link.as_deref(), None | Some(Link::Shadows(_)));
+        let own = |sub: &Sub| sub.conn != SERVER && matches!(sub.link.as_deref(), None | Some(Link::Shadows(_)));
         let all = self.subs.iter().filter(|(_, sub)| of(sub.account) && own(sub));
         let ids: Vec<SubId> = all.map(|(id, _)| id).collect();
         for id in ids {
@@ -176,7 +177,13 @@ impl Node {
         if trail.hops >= IMPORT_HOPS_MAX || trail.went_by(import) || self.is_from_cluster(trail) {
             return false;
         }
+        let mut sample = self.begin_sample(trail, import, message);
         let token = self.expect_answer(import, import.exporter, import.importer, message);
+        if let Some(response) = token.and_then(|token| self.responses.get_mut(token)) {
+            response.sample = sample.take();
+        } else if let Some(sample) = sample.take() {
+            self.fail_sample(import, &sample, Failure::NoReply);
+        }
         let reply = token.map(|token| self.responses.subject(token)).unwrap_or_default();
         let mut subject = self.spare.pop().unwrap_or_default();
         let mut body = self.spare.pop().unwrap_or_default();
@@ -190,8 +197,8 @@ impl Node {
         let delivered = self.publish_in(&further, import.exporter, &request);
         self.give_back(subject);
         self.give_back(body);
-        if let Some(token) = token.filter(|_| !delivered) {
-            self.close_response(token);
+        if let Some(response) = token.filter(|_| !delivered).and_then(|token| self.responses.close(token)) {
+            self.fail_response(response, Failure::Nobody);
         }
         delivered
     }
@@ -238,6 +245,8 @@ impl Node {
         if subject.is_empty() {
             return false;
         }
+        let sample = response.sample.take();
+        response.tracked |= sample.is_some();
         let back = self.expect_answer(&import, to, account, message);
         let reply = back.map(|token| self.responses.subject(token)).unwrap_or_default();
         let delivered = self.publish_in(&trail.back(), to, &Message { subject: &subject, reply: &reply, ..*message });
@@ -245,6 +254,9 @@ impl Node {
         match self.responses.get_mut(token) {
             Some(response) => response.reply = subject,
             None => self.responses.reuse(subject),
+        }
+        if let Some(sample) = sample {
+            self.end_sample(&import, &sample, trail.from);
         }
         if over || !delivered {
             self.close_response(token);
@@ -303,7 +315,7 @@ impl Node {
     /// Closes requests that were not answered in time.
     pub(super) fn expire_responses(&mut self) {
         while let Some(response) = self.responses.expired(self.now) {
-            self.responses.reuse(response.reply);
+            self.fail_response(response, Failure::Late);
         }
     }
 }

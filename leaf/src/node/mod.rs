@@ -14,6 +14,7 @@ mod draw;
 mod forward;
 mod import;
 mod lame_duck;
+mod latency;
 mod life;
 mod links;
 mod mqtt;

@@ -71,6 +71,12 @@ pub trait Peer {
     /// Writes `message` for the subscription `sub`.
     fn deliver(&mut self, out: &mut Out<'_>, message: &Message<'_>, shared: Option<&Rc<[u8]>>, sub: &Sub);
 
+    /// Its account maps a subject that it published to `subject`. Permission is asked for that one, and not for the
+    /// one it said: `false` if there is none (the peer has said so to the other side).
+    fn may_publish_mapped(&mut self, _cx: &mut Cx<'_>, _subject: &[u8]) -> bool {
+        true
+    }
+
     /// Whether the connection's own messages are delivered to it.
     fn echo(&self) -> bool;
 

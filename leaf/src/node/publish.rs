@@ -195,12 +195,22 @@ impl Node {
         }
         let mut subject = self.spare.pop().unwrap_or_default();
         let draw = self.draw.next();
-        let mapped = self.accounts.get(account).mappings.apply(message.subject, draw, &mut subject);
-        let delivered = match mapped {
-            Mapped::Unchanged => self.route(trail, account, message),
-            Mapped::Changed => self.route(trail, account, &Message { subject: &subject, ..*message }),
-            Mapped::Dropped => false,
+        let mappings = &self.accounts.get(account).mappings;
+        let concerned = mappings.concern(message.subject);
+        let mapped = mappings.apply(message.subject, draw, &mut subject);
+        let message = match mapped {
+            Mapped::Unchanged => *message,
+            Mapped::Changed => Message { subject: &subject, ..*message },
+            Mapped::Dropped => {
+                self.give_back(subject);
+                return false;
+            }
         };
+        let own = trail.from.filter(|_| trail.hops == 0 && concerned);
+        let refused =
+            own.is_some_and(|slot| !self.with_peer(slot, |peer, cx| peer.may_publish_mapped(cx, message.subject)));
+        // Who was refused knows why: that there are no responders is not to be said, too.
+        let delivered = refused || self.route(trail, account, &message);
         self.give_back(subject);
         delivered
     }

@@ -12,6 +12,7 @@ use std::collections::BinaryHeap;
 use std::hash::BuildHasher;
 use std::rc::Rc;
 
+use super::latency::Sample;
 use super::{Nanos, nanos};
 use crate::account::AccountId;
 use crate::account::sharing::ServiceImport;
@@ -47,9 +48,17 @@ pub(super) struct Response {
     /// By which import the request came.
     pub(super) import: Rc<ServiceImport>,
     /// How long it takes is measured.
-    pub(super) sample: Option<Box<()>>,
+    pub(super) sample: Option<Box<Sample>>,
+    /// It was once: the subject says so.
+    pub(super) tracked: bool,
     token: u64,
     due: Nanos,
+}
+
+impl Response {
+    fn is_tracked(&self) -> bool {
+        self.tracked || self.sample.is_some()
+    }
 }
 
 /// See the [module](self).
@@ -93,10 +102,19 @@ impl Responses {
         let check = self.hasher.hash_one(self.drawn) & ((1 << CHECK_BITS) - 1);
         let token = check << SLOT_BITS | entry.key() as u64;
         let due = now.saturating_add(nanos(import.service.threshold));
-        entry.insert(Response { heard_in, to, reply: own, import, sample: None, token, due });
+        entry.insert(Response { heard_in, to, reply: own, import, sample: None, tracked: false, token, due });
         self.due.push(Reverse((due, token)));
         self.sweep();
         (token, evicted)
+    }
+
+    /// An id for an event, as good as unique.
+    pub(super) fn event_id(&mut self) -> String {
+        let mut halves = [0, 0].map(|_: i32| {
+            self.drawn += 1;
+            String::from_utf8_lossy(&digits::<11>(self.hasher.hash_one(self.drawn))).into_owned()
+        });
+        std::mem::take(&mut halves[0]) + &halves[1]
     }
 
     /// The reply subject of a request.
@@ -105,7 +123,7 @@ impl Responses {
         let Some(response) = self.get(token) else { return subject };
         let prefix = self.prefix(response.heard_in);
         let digits = digits::<TOKEN_CHARS>(token);
-        let tracked: &[u8] = if response.sample.is_some() { b".T" } else { b"" };
+        let tracked: &[u8] = if response.is_tracked() { b".T" } else { b"" };
         for part in [&prefix[..], &digits, tracked] {
             // It has room for all of them.
             let _ = subject.extend_from_slice(part);
@@ -130,7 +148,7 @@ impl Responses {
             number = number * 62 + DIGITS.iter().position(|have| have == digit)? as u64;
         }
         let response = self.get(number).filter(|response| response.heard_in == account)?;
-        let rest: &[u8] = if response.sample.is_some() { b".T" } else { b"" };
+        let rest: &[u8] = if response.is_tracked() { b".T" } else { b"" };
         (&subject[SUBJECT_BYTES..] == rest && subject.starts_with(&self.prefix(account))).then_some(number)
     }
 

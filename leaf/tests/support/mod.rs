@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod creds;
 pub(crate) mod mqtt;
 pub(crate) mod scene;
 pub(crate) mod scenes;

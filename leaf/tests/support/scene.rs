@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use serde_json::Value;
+
+use super::creds::Creds;
 use super::{Client, Server};
 
 /// Clients by the names that a scene gives them.
@@ -27,16 +30,24 @@ impl<'a> Scene<'a> {
         self.clients.insert(name.to_owned(), client);
     }
 
-    pub(crate) fn leave(&mut self, name: &str) {
-        self.clients.remove(name);
+    /// A client by this name shows a JWT, and signs. What it hears, which may be why not.
+    pub(crate) fn enter_with(&mut self, name: &str, creds: &Creds) -> String {
+        let mut client = Client::connect(self.server);
+        let info = client.until("\r\n");
+        let info: Value = serde_json::from_str(info.trim().strip_prefix("INFO ").unwrap()).unwrap();
+        let more = r#"{"headers":true,"no_responders":true,"pedantic":false,"#;
+        let connect = creds.connect(info["nonce"].as_str().unwrap()).replacen('{', more, 1);
+        client.say(&connect);
+        self.clients.insert(name.to_owned(), client);
+        self.turn(name, "")
     }
 
     /// One says something (`\r\n` is added to each line; `<R>` is the reply subject it heard last), then all are asked
     /// what they heard: the speaker first.
     pub(crate) fn turn(&mut self, name: &str, lines: &str) -> String {
-        let reply = self.replies.get(name).cloned().unwrap_or_default();
+        let reply = self.replies.get(name).map_or("_R_.none", String::as_str);
         let said: String = lines.lines().map(|line| format!("{}\r\n", line.trim_start())).collect();
-        self.clients.get_mut(name).unwrap().try_say(said.replace("<R>", &reply).as_bytes());
+        self.clients.get_mut(name).unwrap().try_say(said.replace("<R>", reply).as_bytes());
         let others = self.clients.keys().filter(|other| *other != name).cloned();
         let order: Vec<String> = std::iter::once(name.to_owned()).chain(others).collect();
         let mut heard = String::new();

@@ -1,5 +1,6 @@
 //! What is measured.
 
+mod accounts;
 mod footprint;
 mod idle;
 mod request;
@@ -18,6 +19,11 @@ pub(crate) trait Scenario {
     /// Measures a server which has just been started.
     fn run(&self, server: &Server, pace: &Pace) -> Result<Vec<Figure>>;
 
+    /// What the server reads besides its command line; nothing for most.
+    fn configuration(&self) -> String {
+        String::new()
+    }
+
     /// Why it cannot be measured on this machine, if so.
     fn impossible(&self, _pace: &Pace) -> Option<String> {
         None
@@ -26,7 +32,7 @@ pub(crate) trait Scenario {
 
 /// All scenarios, in the order of the report.
 pub(crate) fn all() -> Vec<Box<dyn Scenario>> {
-    let mut all: Vec<Box<dyn Scenario>> = vec![Box::new(footprint::Footprint)];
+    let mut all: Vec<Box<dyn Scenario>> = vec![Box::new(footprint::Footprint), Box::new(accounts::Accounts)];
     all.extend(stream::all().into_iter().map(|stream| Box::new(stream) as Box<dyn Scenario>));
     all.push(Box::new(request::RequestReply));
     all.push(Box::new(slow::SlowConsumer));

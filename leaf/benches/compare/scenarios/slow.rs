@@ -46,7 +46,7 @@ impl Scenario for SlowConsumer {
 
     fn run(&self, server: &Server, pace: &Pace) -> Result<Vec<Figure>> {
         let script = Script::new(&[SUBJECT.to_owned()], CYCLE, PAYLOAD);
-        let frames = script.frames(|_| 1);
+        let frames = script.frames("", |_| 1);
         let tallies = flow::tallies(1);
         let watch = Watch::default();
         let healthy = subscribe(server)?;

@@ -32,6 +32,51 @@ pub(super) struct Stream {
     payload: usize,
     many_subjects: bool,
     interest: Interest,
+    access: Access,
+}
+
+/// Who publishes and listens.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    /// Anybody may do anything.
+    Open,
+    /// A user with permissions.
+    Permissions,
+    /// Two accounts, of which one imports what the other publishes.
+    Import,
+}
+
+impl Access {
+    fn configuration(self) -> &'static str {
+        match self {
+            Self::Open => "",
+            Self::Permissions => {
+                r#"no_auth_user: p
+                authorization { users: [ { user: p, password: p, permissions: {
+                  publish: { allow: ["bench.>", "other.*", "_INBOX.>"], deny: ["bench.secret", "bench.*.hidden"] }
+                  subscribe: { allow: ["bench.>", "_INBOX.>"], deny: ["bench.secret"] } } } ] }"#
+            }
+            Self::Import => {
+                r#"no_auth_user: p
+                accounts {
+                  P { users: [ {user: p, password: p} ], exports: [ {stream: "bench.>"} ] }
+                  C { users: [ {user: c, password: c} ], imports: [ {stream: {account: P, subject: "bench.>"}, prefix: imp} ] }
+                }"#
+            }
+        }
+    }
+
+    /// What comes before a subject where it is subscribed to.
+    fn prefix(self) -> &'static str {
+        if self == Self::Import { "imp." } else { "" }
+    }
+
+    fn subscriber(self, server: &Server) -> Result<Client> {
+        match self {
+            Self::Import => Client::connect_as(server.address, "c"),
+            _ => Client::connect(server.address),
+        }
+    }
 }
 
 enum Interest {
@@ -60,7 +105,14 @@ impl Interest {
 
 /// All scenarios of this kind.
 pub(super) fn all() -> Vec<Stream> {
-    let stream = |name, payload, many_subjects, interest| Stream { name, payload, many_subjects, interest };
+    let stream = |name, payload, many_subjects, interest| {
+        let access = match name {
+            "permissions" => Access::Permissions,
+            "stream-import" => Access::Import,
+            _ => Access::Open,
+        };
+        Stream { name, payload, many_subjects, interest, access }
+    };
     vec![
         stream("pub-sub-16", 16, false, Interest::Each(1)),
         stream("pub-sub-128", 128, false, Interest::Each(1)),
@@ -70,12 +122,18 @@ pub(super) fn all() -> Vec<Stream> {
         stream("subjects-literal", 128, true, Interest::Literal),
         stream("no-subscriber", 128, false, Interest::Nobody),
         stream("queue-4", 128, false, Interest::Group(4)),
+        stream("permissions", 128, false, Interest::Each(1)),
+        stream("stream-import", 128, false, Interest::Each(1)),
     ]
 }
 
 impl Scenario for Stream {
     fn name(&self) -> &'static str {
         self.name
+    }
+
+    fn configuration(&self) -> String {
+        self.access.configuration().to_owned()
     }
 
     fn run(&self, server: &Server, pace: &Pace) -> Result<Vec<Figure>> {
@@ -126,9 +184,9 @@ impl Stream {
             Interest::Literal => {
                 let numbers: std::collections::HashMap<_, _> =
                     subjects.iter().enumerate().map(|(index, subject)| (subject.as_str(), index + 1)).collect();
-                script.frames(|subject| numbers.get(subject).copied().unwrap_or_default())
+                script.frames("", |subject| numbers.get(subject).copied().unwrap_or_default())
             }
-            _ => script.frames(|_| 1),
+            _ => script.frames(self.access.prefix(), |_| 1),
         }
     }
 
@@ -140,7 +198,7 @@ impl Stream {
             }
             Interest::Group(_) => format!("SUB {SUBJECT} workers 1\r\n"),
             _ if self.many_subjects => "SUB bench.> 1\r\n".to_owned(),
-            _ => format!("SUB {SUBJECT} 1\r\n"),
+            _ => format!("SUB {}{SUBJECT} 1\r\n", self.access.prefix()),
         }
     }
 
@@ -154,7 +212,7 @@ impl Stream {
     ) -> Result<()> {
         let subscription = self.subscription(subjects);
         for tally in tallies {
-            let mut client = Client::connect(server.address)?;
+            let mut client = self.access.subscriber(server)?;
             client.send(subscription.as_bytes())?;
             client.flush()?;
             start(client, tally)?;
