@@ -72,9 +72,13 @@ fn serve(name: &str, client: &mut Command) {
 
 #[test]
 fn python() {
-    let python = peers().join("python/bin/python");
-    if is_there("nats-py in target/peers/python", Command::new(&python).args(["-c", "import nats, nkeys"])) {
-        serve("python", Command::new(python).arg(clients("check.py")));
+    let python = || {
+        let mut python = Command::new("python3");
+        python.env("PYTHONPATH", peers().join("python"));
+        python
+    };
+    if is_there("python3, or no nats-py in target/peers/python", python().args(["-c", "import nats, nkeys"])) {
+        serve("python", python().arg(clients("check.py")));
     }
 }
 
