@@ -55,6 +55,7 @@ impl Node {
         let slots: Vec<u32> = self.conns.iter().map(|(slot, _)| slot as u32).collect();
         for slot in slots {
             self.with_peer(slot, |peer, cx| peer.server_changed(cx));
+            self.bound_answers(self.conns[slot as usize].core.id);
         }
     }
 

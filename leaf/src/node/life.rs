@@ -4,6 +4,7 @@ use std::hash::BuildHasher;
 use std::rc::Rc;
 use tracing::{debug, error, info, trace};
 
+use super::bug::{Bug, planted};
 use super::conn::{Conn, Timer, Timers};
 use super::{Arrival, CloseReason, Command, ConnId, Core, Nanos, Node, OutQueue, Peer, Pulse, SECOND, Sid, Stats, Sub};
 use super::{Kind, TlsFacts, nanos, subscription_bytes};
@@ -187,7 +188,8 @@ impl Node {
         let count = self.conns[id.slot()].subs.len();
         self.mqtt_detach(id, reason);
         let subs: Vec<SubId> = self.conns[id.slot()].subs.iter().copied().collect();
-        for sub in subs {
+        let leaving = if planted(Bug::LeftSubscription) { subs.len().saturating_sub(1) } else { subs.len() };
+        for sub in subs.into_iter().take(leaving) {
             self.remove_sub(sub);
         }
         if let Some(asked) = self.conns[id.slot()].asked.take() {

@@ -6,6 +6,7 @@
 //! [`Node::output`], last [`Node::deadline`]. It opens no socket, reads no clock, and with the same
 //! seed and the same calls does the same.
 
+pub(crate) mod bug;
 mod callout;
 mod certificate;
 mod client_info;
@@ -28,6 +29,8 @@ mod remotes;
 mod resolver;
 mod responses;
 mod sharing;
+#[cfg(test)]
+mod simulation;
 mod subs;
 mod system;
 mod thrift;
@@ -49,6 +52,7 @@ use crate::link::{Dial, LinkEvent, Remotes};
 use crate::store::Order;
 use crate::subject;
 use crate::wire::{Bounds, Info, Missing};
+use bug::{Bug, planted};
 pub(crate) use conn::Conn;
 use conn::Timer;
 pub use conn::{CloseReason, ConnId, Stats, TlsFacts};
@@ -509,7 +513,7 @@ impl Node {
     }
 
     /// Who asks and reads no answers has no more room than who subscribes and reads no messages.
-    fn bound_answers(&mut self, id: ConnId) {
+    pub(super) fn bound_answers(&mut self, id: ConnId) {
         let max = self.facts.limits.max_pending;
         if self.find(id).is_some_and(|conn| conn.pending() > max) {
             self.close(id, CloseReason::SlowConsumerPending);
@@ -683,7 +687,7 @@ impl Node {
     }
 
     fn resume(&mut self, id: ConnId) {
-        let Some(conn) = self.find_mut(id) else { return };
+        let Some(conn) = self.find_mut(id).filter(|_| !planted(Bug::HeldForever)) else { return };
         conn.timers.stop(Timer::Resume);
         if conn.paused && !conn.deciding {
             conn.paused = false;

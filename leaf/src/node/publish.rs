@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::bug::{Bug, planted};
 use super::conn::{CloseReason, Conn};
 use super::forward::Forwards;
 use super::import::Link;
@@ -15,6 +16,7 @@ use crate::interest::SubId;
 use crate::message::Message;
 use crate::mqtt::ABSENT;
 use crate::store::Time;
+use crate::wire::encode::MSG_OVERHEAD_BYTES;
 
 /// Bodies from this size on are shared between receivers instead of copied, bytes.
 const SHARE_BYTES_MIN: usize = 16 * 1024;
@@ -246,6 +248,9 @@ impl Node {
         for group in matched.groups.iter().filter(|group| trail.source.serves(&group.name)) {
             let start = self.draw.below(group.members.len());
             let (tail, head) = group.members.split_at(start);
+            if planted(Bug::WholeGroup) {
+                delivered += tail.iter().filter(|&&id| routing.deliver(id, &shown)).count() as u64;
+            }
             let mut members = head.iter().chain(tail);
             // Those of this server come first.
             if members.any(|&id| routing.link_of(id).is_none() && routing.deliver(id, &shown)) {
@@ -447,10 +452,11 @@ impl Routing<'_> {
         if sub.filtered && !conn.peer.may_deliver(message.subject, sub.queue.as_deref()) {
             return false;
         }
-        if conn.out.pending() > node.facts.lag_bytes
-            && !admit(conn, message, node.facts, node.closing, node.tally, node.hold)
-        {
-            return false;
+        if conn.out.pending() > node.facts.lag_bytes {
+            let line = MSG_OVERHEAD_BYTES + message.subject.len() + message.reply.len() + sub.sid.as_bytes().len();
+            if !admit(conn, line + message.body.len(), node.facts, node.closing, node.tally, node.hold) {
+                return false;
+            }
         }
         sub.delivered += 1;
         if sub.delivered == sub.max {
@@ -525,20 +531,19 @@ impl Routing<'_> {
     }
 }
 
-/// A receiver lags: hold its producers back, and if it can hold no more, end it. Says whether it
-/// gets this message.
+/// A receiver lags: hold its producers back, and if it cannot hold `room` bytes more, end it. Says whether it
+/// gets the message.
 #[cold]
 fn admit(
     conn: &mut Conn,
-    message: &Message<'_>,
+    room: usize,
     facts: &Facts,
     closing: &mut Vec<ConnId>,
     tally: &mut Tally,
     hold: &mut Nanos,
 ) -> bool {
-    let room = message.body.len() + message.subject.len() + message.reply.len();
     let pending = conn.out.pending() + room;
-    if pending > facts.limits.max_pending {
+    if pending > facts.limits.max_pending && !planted(Bug::NoBound) {
         conn.closing = Some(CloseReason::SlowConsumerPending);
         closing.push(conn.core.id);
         return false;

@@ -84,6 +84,7 @@ impl Node {
     }
 
     pub(super) fn check_subs(&mut self, slot: u32) {
+        let conn = self.conns[slot as usize].core.id;
         let ids: Vec<SubId> = self.conns[slot as usize].subs.iter().copied().collect();
         for id in ids {
             match self.ask_sub(slot, id) {
@@ -93,6 +94,11 @@ impl Node {
                     }
                 }
                 None => self.remove_sub(id),
+            }
+            // A million violations are a lot to be told by one who does not read.
+            self.bound_answers(conn);
+            if self.conns[slot as usize].closing.is_some() {
+                return;
             }
         }
     }
