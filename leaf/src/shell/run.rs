@@ -226,7 +226,7 @@ async fn serve(program: &'static Program, started: Started<'_>) -> Result<(), St
         spawn_local(worker.run(server.clone()));
         server.with_node(|node, now| node.store_opened(now, accounts));
     }
-    answers.open_all(&server).await?;
+    notifier.during("Recovering the logs", answers.open_all(&server)).await?;
     spawn_local(answers.deliver(server.clone()));
     spawn_local(server.clone().keep_time());
     let mut ports = Vec::new();
