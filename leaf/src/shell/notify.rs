@@ -76,7 +76,8 @@ impl Notifier {
             match tokio::time::timeout(period, &mut step).await {
                 Ok(done) => return done,
                 Err(_) => {
-                    self.send(format_args!("EXTEND_TIMEOUT_USEC={}\nSTATUS={status}", (period + SLACK).as_micros()))
+                    let usec = (period + SLACK).as_micros();
+                    self.send(format_args!("EXTEND_TIMEOUT_USEC={usec}\nSTATUS={status}"));
                 }
             }
         }
