@@ -191,7 +191,7 @@ async fn serve(program: &'static Program, started: Started<'_>) -> Result<(), St
     for (listener, tls) in listeners {
         let Some(at) = (listener.at)(&config) else { continue };
         let secure = tls.is_some();
-        let handed = handed.take(listener.what);
+        let handed = handed.take(listener.socket);
         let (socket, address) = open_or_take(handed, at.host.unwrap_or(&host), at.port, listener.port).await?;
         open.push((Open::new(listener, tls), socket, address, secure));
     }
