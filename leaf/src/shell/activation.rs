@@ -1,7 +1,7 @@
 //! Listeners that the service manager opened for us: sd_listen_fds(3).
 //!
-//! They are known by name (`FileDescriptorName=` of the socket unit): `client`, `monitoring` and whatever else a
-//! [`Listener`](super::listener::Listener) is called. A socket that nobody asks for is a mistake, not a spare.
+//! They are known by name (`FileDescriptorName=` of the socket unit): `monitoring` and what each
+//! [`Listener`](super::listener::Listener) says. A socket that nobody asks for is a mistake, not a spare.
 
 use std::io;
 use std::net::TcpListener;

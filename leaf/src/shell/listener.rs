@@ -38,6 +38,8 @@ impl Program {
 pub struct Listener {
     /// In the log: `client`.
     pub what: &'static str,
+    /// What its socket is called when the service manager hands it over.
+    pub socket: &'static str,
     /// What its port is called when it cannot be had.
     pub port: &'static str,
     /// Where it is, if the configuration has it.
@@ -62,6 +64,7 @@ pub struct Endpoint<'a> {
 /// The listener every program has.
 static CLIENTS: Listener = Listener {
     what: "client",
+    socket: "client",
     port: "port",
     at: |config| {
         let (host, tls) = (config.host.as_deref(), config.tls.as_ref());
@@ -73,6 +76,7 @@ static CLIENTS: Listener = Listener {
 /// The listener for MQTT, which both programs can have.
 static MQTT: Listener = Listener {
     what: "MQTT client",
+    socket: "mqtt",
     port: "MQTT port",
     at: |config| {
         let mqtt = config.mqtt.as_ref()?;

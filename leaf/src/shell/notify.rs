@@ -18,6 +18,8 @@ use super::server::Server;
 
 /// A manager that does not read must not hold up the server for longer than this.
 const SEND_WITHIN: Duration = Duration::from_millis(500);
+/// How often a long start is told of; a short one is not.
+const ASK_EVERY: Duration = Duration::from_secs(5);
 /// Beyond what a step should take: what the manager waits before it takes the server for stuck.
 const SLACK: Duration = Duration::from_secs(10);
 
@@ -62,9 +64,23 @@ impl Notifier {
         self.send(format_args!("STOPPING=1\nEXTEND_TIMEOUT_USEC={usec}\nSTATUS={status}"));
     }
 
-    /// Start takes longer, as with a long log to recover: the manager waits `within` more from now.
-    pub fn starting(&self, status: &str, within: Duration) {
-        self.send(format_args!("EXTEND_TIMEOUT_USEC={}\nSTATUS={status}", (within + SLACK).as_micros()));
+    /// Does a step of the start that may take long, as a log does to recover, and asks for more time as long as the event
+    /// loop can: a step that is stuck in it is ended by the manager.
+    pub(super) async fn during<T>(&self, status: &str, step: impl Future<Output = T>) -> T {
+        self.asking_every(ASK_EVERY, status, step).await
+    }
+
+    async fn asking_every<T>(&self, period: Duration, status: &str, step: impl Future<Output = T>) -> T {
+        tokio::pin!(step);
+        loop {
+            match tokio::time::timeout(period, &mut step).await {
+                Ok(done) => return done,
+                Err(_) => {
+                    let usec = (period + SLACK).as_micros();
+                    self.send(format_args!("EXTEND_TIMEOUT_USEC={usec}\nSTATUS={status}"));
+                }
+            }
+        }
     }
 
     /// Feeds the manager's watchdog from the event loop, so that a loop that is stuck is noticed.
@@ -128,6 +144,37 @@ mod tests {
         for nonsense in ["", "0", "-1", "1s"] {
             assert!(watchdog(Some(nonsense), None, 7).is_err(), "{nonsense}");
         }
+    }
+
+    /// One that takes long is told of again and again, one that does not is not.
+    #[test]
+    fn a_long_start_asks_for_time() {
+        let (ours, managers) = UnixDatagram::pair().unwrap();
+        managers.set_nonblocking(true).unwrap();
+        let notifier = Notifier { socket: Some(ours), failed: Cell::new(false), watchdog: None };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let heard = || {
+            let mut bytes = [0; 128];
+            let length = managers.recv(&mut bytes).ok()?;
+            Some(String::from_utf8(bytes[..length].to_vec()).unwrap())
+        };
+        let period = Duration::from_millis(2);
+        let step = async {
+            for _ in 0..2 {
+                let word = loop {
+                    match heard() {
+                        Some(word) => break word,
+                        None => tokio::time::sleep(Duration::from_millis(1)).await,
+                    }
+                };
+                assert_eq!(word, "EXTEND_TIMEOUT_USEC=10002000\nSTATUS=Recovering");
+            }
+            7
+        };
+        assert_eq!(runtime.block_on(notifier.asking_every(period, "Recovering", step)), 7);
+        while heard().is_some() {}
+        runtime.block_on(notifier.during("Recovering", async {}));
+        assert_eq!(heard(), None);
     }
 
     #[test]

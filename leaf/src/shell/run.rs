@@ -192,7 +192,7 @@ async fn serve(program: &'static Program, started: Started<'_>) -> Result<(), St
     for (listener, tls) in listeners {
         let Some(at) = (listener.at)(&config) else { continue };
         let secure = tls.is_some();
-        let handed = handed.take(listener.what);
+        let handed = handed.take(listener.socket);
         let (socket, address) = open_or_take(handed, at.host.unwrap_or(&host), at.port, listener.port).await?;
         open.push((Open::new(listener, tls), socket, address, secure));
     }
@@ -229,7 +229,7 @@ async fn serve(program: &'static Program, started: Started<'_>) -> Result<(), St
         spawn_local(worker.run(server.clone()));
         server.with_node(|node, now| node.store_opened(now, accounts));
     }
-    answers.open_all(&server).await?;
+    notifier.during("Recovering the logs", answers.open_all(&server)).await?;
     spawn_local(answers.deliver(server.clone()));
     spawn_local(server.clone().keep_time());
     let mut ports = Vec::new();
