@@ -15,6 +15,7 @@ use leaf::{PROTOCOL_VERSION, wire};
 /// The listener for leaf nodes.
 pub const LISTENER: Listener = Listener {
     what: "leafnode",
+    socket: "leafnode",
     port: "leafnode port",
     at: endpoint,
     peer: || Box::new(Link::new(Acceptor::default())),

@@ -56,7 +56,6 @@ pub(super) struct Client {
     pub(super) user: &'static str,
     pub(super) verbose: bool,
     pub(super) echo: bool,
-    pub(super) headers: bool,
     pub(super) no_responders: bool,
     pub(super) subs: BTreeMap<String, Sub>,
 }

@@ -13,20 +13,14 @@ impl World {
         }
         let known = self.conns[at].dying.is_none_or(|reason| !reason.drops_output());
         match said {
-            Said::Connect { user, verbose, echo, headers, no_responders } => {
+            Said::Connect { user, verbose, echo, no_responders, .. } => {
                 if *user == "some" && self.rules.some.is_none() {
                     self.conns[at].ended = true;
                     return self.expect(at, known, Heard::Err("Authorization Violation".to_owned())).map(|()| false);
                 }
                 let (user, subs) = (*user, BTreeMap::new());
-                self.conns[at].client = Some(Client {
-                    user,
-                    verbose: *verbose,
-                    echo: *echo,
-                    headers: *headers,
-                    no_responders: *no_responders,
-                    subs,
-                });
+                self.conns[at].client =
+                    Some(Client { user, verbose: *verbose, echo: *echo, no_responders: *no_responders, subs });
                 self.ok(at, known)?;
             }
             Said::Ping => self.expect(at, known, Heard::Pong)?,
