@@ -1,1 +1,3 @@
-//! What a hub adds to the broker in [`leaf`].
+//! The cloud side: what petiole-hub has beyond the broker that it shares with petiole-leaf.
+
+pub mod accept;

@@ -2,9 +2,11 @@
 
 use std::process::ExitCode;
 
-use leaf::shell::listener::Program;
+use hub::accept;
+use leaf::shell::listener::{Listener, Program};
 
-static PROGRAM: Program = Program { name: "petiole-hub", listeners: &[] };
+static LISTENERS: [Listener; 1] = [accept::LISTENER];
+static PROGRAM: Program = Program { name: "petiole-hub", listeners: &LISTENERS };
 
 fn main() -> ExitCode {
     leaf::shell::run::main(&PROGRAM)

@@ -4,24 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 mod support;
-use support::{Client, Server, eventually};
-
-const CLIENT: &str = r#"{"verbose":false,"pedantic":false,"headers":true,"no_responders":true,"protocol":1}"#;
-
-/// A client that takes its time until what it says has gone round.
-fn client(server: &Server) -> Client {
-    Client::login(server, CLIENT)
-}
-
-/// Publishes until somebody answers: interest takes a moment to travel.
-fn until_heard(from: &mut Client, to: &mut Client, subject: &str) {
-    eventually(&format!("{subject} is heard"), || {
-        from.say(&format!("PUB {subject} 1\r\nx\r\nPING\r\n"));
-        from.until("PONG\r\n");
-        to.say("PING\r\n");
-        to.until("PONG\r\n").contains(&format!("MSG {subject} "))
-    });
-}
+use support::scenes::everything_crosses;
+use support::{Server, eventually};
 
 fn hub(name: &str, rest: &str) -> Option<Server> {
     Server::start_peer(name, &format!("server_name: HUB\nleafnodes {{ listen: \"127.0.0.1:-1\", {rest} }}\n"))
@@ -36,30 +20,98 @@ fn leaf(name: &str, url: &str, rest: &str) -> Server {
     )
 }
 
+fn url(hub: &Server) -> String {
+    format!("nats-leaf://127.0.0.1:{}", hub.leafnode_port())
+}
+
 #[test]
-fn messages_go_both_ways() {
-    let Some(hub) = hub("both-ways-hub", "") else { return };
-    let leaf = leaf("both-ways", &format!("nats-leaf://127.0.0.1:{}", hub.leafnode_port()), "");
+fn everything_crosses_to_a_nats_server() {
+    let Some(hub) = hub("crosses-hub", "") else { return };
+    let leaf = leaf("crosses", &url(&hub), "");
     leaf.logs("connected");
-    let (mut up, mut down) = (client(&hub), client(&leaf));
-    up.say("SUB up.> 1\r\nPING\r\n");
-    down.say("SUB down.> 1\r\nPING\r\n");
-    until_heard(&mut up, &mut down, "down.a");
-    until_heard(&mut down, &mut up, "up.a");
-    // Headers, replies and queue groups.
-    down.say("HPUB up.h re.ply 12 14\r\nNATS/1.0\r\n\r\nhi\r\n");
-    assert!(up.until("hi\r\n").contains("HMSG up.h 1 re.ply 12 14\r\n"));
-    down.say("SUB q.x G 2\r\nSUB q.x G 3\r\nPING\r\n");
-    until_heard(&mut up, &mut down, "q.x");
-    // A request from the leaf, answered at the hub; one that nobody hears.
-    up.say("SUB svc 9\r\nPING\r\n");
-    eventually("the service is known", || {
-        down.say("SUB _INBOX.a 4\r\nPUB svc _INBOX.a 1\r\nq\r\nPING\r\n");
-        let heard = down.until("PONG\r\n");
-        down.say("UNSUB 4\r\n");
-        !heard.contains("503")
+    everything_crosses(&hub, &leaf);
+    let page = support::get(leaf.monitor.unwrap(), "/leafz");
+    assert_eq!(page["leafs"][0]["is_spoke"], true, "{page}");
+    assert_eq!(page["leafs"][0]["name"], "HUB", "{page}");
+}
+
+#[test]
+fn everything_crosses_to_a_nats_server_2_10() {
+    let Some(hub) =
+        Server::start_old_peer("crosses-2-10-hub", "server_name: HUB\nleafnodes { listen: \"127.0.0.1:-1\" }\n")
+    else {
+        return;
+    };
+    let leaf = leaf("crosses-2-10", &url(&hub), "");
+    leaf.logs("connected");
+    everything_crosses(&hub, &leaf);
+}
+
+/// Wrong doors are named, once, and do not keep other remotes from linking.
+#[test]
+fn what_is_wrong_with_a_remote_is_said_once() {
+    let Some(hub) = hub("wrong-hub", "") else { return };
+    // A port that accepts and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let remotes = format!(
+        "{{ url: \"nats-leaf://127.0.0.1:{}\", reconnect: \"20ms\" }}
+         {{ url: \"nats-leaf://127.0.0.1:{}\", first_info_timeout: \"200ms\", reconnect: \"20ms\" }}
+         {{ url: \"nats-leaf://127.0.0.1:{closed}\", reconnect: \"20ms\" }}
+         {{ url: \"nats-leaf://127.0.0.1:{}\", credentials: \"<DIR>/none.creds\" }}
+         {{ url: \"{}\" }}",
+        hub.port,
+        silent.local_addr().unwrap().port(),
+        hub.leafnode_port(),
+        url(&hub),
+    );
+    let config = format!("server_name: LEAF\nhttp: \"127.0.0.1:-1\"\nleafnodes {{ remotes: [ {remotes} ] }}\n");
+    let leaf = Server::start("wrong", &config);
+    let errors = [
+        "this is not a leafnode port",
+        "the hub does not answer",
+        "Connection refused",
+        "cannot read the credentials file",
+    ];
+    for error in errors {
+        leaf.logs(error);
+    }
+    leaf.logs(": connected");
+    let remotes = || support::get(leaf.monitor.unwrap(), "/varz")["leaf"]["remotes"].as_array().unwrap().clone();
+    eventually("all is named", || {
+        errors
+            .iter()
+            .all(|error| remotes().iter().any(|r| r["error"].as_str().is_some_and(|text| text.contains(error))))
     });
-    up.until("MSG svc 9 _INBOX.a 1\r\nq\r\n");
-    down.say("SUB _INBOX.b 5\r\nPUB nobody _INBOX.b 1\r\nq\r\n");
-    down.until("503");
+    assert_eq!(remotes().iter().filter(|remote| remote["state"] == "connected").count(), 1);
+    // They are tried again and again, and the log is not told again.
+    for _ in 0..3 {
+        silent.accept().unwrap();
+    }
+    for error in errors {
+        assert_eq!(leaf.log().matches(error).count(), 1, "{error}");
+    }
+}
+
+/// Remotes come, change and go with a reload.
+#[test]
+fn remotes_are_reloaded() {
+    let (Some(one), Some(two)) = (hub("reload-hub-1", ""), hub("reload-hub-2", "")) else { return };
+    let config =
+        |remotes: &str| format!("server_name: LEAF\nhttp: \"127.0.0.1:-1\"\nleafnodes {{ remotes: [ {remotes} ] }}\n");
+    let remote = |hub: &Server, rest: &str| format!("{{ url: \"{}\" {rest} }}\n", url(hub));
+    let leaf = Server::start("reload", &config(&remote(&one, "")));
+    let ids = || {
+        let page = support::get(leaf.monitor.unwrap(), "/leafz");
+        page["leafs"].as_array().unwrap().iter().map(|leaf| leaf["id"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    eventually("it is linked", || ids().len() == 1);
+    let first = ids();
+    leaf.reload(&config(&(remote(&one, "") + &remote(&two, ", deny_exports: secret.>"))));
+    eventually("both are linked", || ids().len() == 2);
+    assert_eq!(ids()[..1], first, "the one that is the same stays");
+    leaf.reload(&config(&(remote(&one, ", disabled: true") + &remote(&two, ""))));
+    eventually("one is left, and it is new", || ids().len() == 1 && ids()[0] > first[0] + 1);
+    leaf.reload(&config(""));
+    eventually("none is left", || ids().is_empty());
 }

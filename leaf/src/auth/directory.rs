@@ -7,7 +7,7 @@ use crate::account::AccountId;
 use crate::auth::nkey::{Kind, PublicKey};
 use crate::auth::password::{is_bcrypt, plain_matches};
 use crate::auth::permissions::Compiled;
-use crate::config::{Config, Permissions, Secret};
+use crate::config::{Auth, Config, Permissions, Secret};
 
 /// Index of `$G` among the accounts: the one of whoever belongs nowhere else.
 const GLOBAL: usize = 0;
@@ -241,7 +241,19 @@ impl Directory {
     /// something names what does not exist. The configuration's reader finds most of it earlier,
     /// with a place.
     pub fn build(config: &Config) -> Result<Self, String> {
-        let auth = &config.auth;
+        Self::of(config, &config.auth)
+    }
+
+    /// Gathers those who may link up as leaf nodes, if that is said apart from who may log in.
+    ///
+    /// # Errors
+    /// As [`Self::build`].
+    pub fn of_leafnodes(config: &Config) -> Result<Option<Self>, String> {
+        let auth = config.leafnodes.auth.as_ref().filter(|auth| auth.required());
+        auth.map(|auth| Self::of(config, auth)).transpose()
+    }
+
+    fn of(config: &Config, auth: &Auth) -> Result<Self, String> {
         let builder = Builder { accounts: config.accounts.len(), no_auth_user: auth.no_auth_user.as_deref() };
 
         let mut users = BTreeMap::new();

@@ -10,7 +10,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use serde::Serialize;
 
-use crate::config::{Permissions, Responses};
+use crate::config::{Permissions, Responses, Rules};
 use crate::subject;
 
 /// Publish decisions remembered for each connection; all are forgotten when there are more.
@@ -76,6 +76,23 @@ impl Compiled {
                 max: responses.max.map_or(-1, i64::from),
                 ttl: responses.expires.map_or(-1, |ttl| i64::try_from(ttl.as_nanos()).unwrap_or(i64::MAX)),
             }),
+        }
+    }
+
+    /// The lists it was made from, each in another order.
+    pub fn lists(&self) -> Permissions {
+        let publish_allow = self.publish_allow.as_ref().map(Patterns::texts);
+        Permissions {
+            // Who may only answer has no list, as far as others can tell.
+            publish: Rules {
+                allow: publish_allow.filter(|list| self.responses.is_none() || !list.is_empty()),
+                deny: self.publish_deny.texts(),
+            },
+            subscribe: Rules {
+                allow: self.subscribe_allow.as_ref().map(Entries::texts),
+                deny: self.subscribe_deny.texts(),
+            },
+            responses: self.responses,
         }
     }
 
@@ -429,8 +446,6 @@ fn has_empty_token(subject: &[u8]) -> bool {
 mod tests {
     use super::SubscribeDecision::{Allowed, AllowedFiltered, Refused};
     use super::*;
-
-    use crate::config::Rules;
 
     const SECOND: u64 = 1_000_000_000;
 

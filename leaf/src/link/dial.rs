@@ -213,8 +213,8 @@ impl Handshake for Dialler {
 
     fn server_changed(&mut self, _: &mut Session, _: &mut Cx<'_>) {}
 
-    fn keepalive(&self) -> Option<(Duration, u32)> {
-        self.remote.ping_interval.zip(self.remote.ping_max)
+    fn keepalive(&self) -> (Option<Duration>, Option<u32>) {
+        (self.remote.ping_interval, self.remote.ping_max)
     }
 }
 

@@ -8,9 +8,9 @@ use super::encode;
 use super::parse::{Op, Parsed, parse};
 use crate::auth::directory::{Connection, Identity};
 use crate::auth::permissions::{self, Compiled, SubscribeDecision};
-use crate::config::{Limits, Permissions};
+use crate::config::Permissions;
 use crate::message::Message;
-use crate::node::{About, Action, CloseReason, Cx, Kind, Out, Peer, Step, Sub};
+use crate::node::{About, Action, CloseReason, Cx, Facts, Kind, Out, Peer, Step, Sub};
 use crate::subject;
 use crate::wire::ParseError;
 use crate::wire::encode::{err, quoted};
@@ -42,8 +42,9 @@ pub trait Handshake {
     /// What this server says about itself has changed.
     fn server_changed(&mut self, session: &mut Session, cx: &mut Cx<'_>);
 
-    /// How often it is asked for a sign of life, and how many questions may stay without an answer.
-    fn keepalive(&self) -> Option<(Duration, u32)>;
+    /// How often it is asked for a sign of life, and how many questions may stay without an answer, where that is not
+    /// as on all links.
+    fn keepalive(&self) -> (Option<Duration>, Option<u32>);
 }
 
 /// One side of a leaf node link.
@@ -351,6 +352,10 @@ impl<H: Handshake> Peer for Link<H> {
 
     /// What it may see is told at the beginning only: the node ends it, and it comes again.
     fn rules_changed(&mut self, _: &mut Cx<'_>, identity: Rc<Identity>) {
+        let lists = |identity: &Identity| identity.permissions.as_ref().map(|permissions| permissions.lists());
+        if self.session.identity.as_ref().is_some_and(|old| lists(old) != lists(&identity)) {
+            self.session.failed = Some(CloseReason::RulesChanged);
+        }
         self.session.identity = Some(identity);
     }
 
@@ -360,8 +365,9 @@ impl<H: Handshake> Peer for Link<H> {
         Some(false)
     }
 
-    fn keepalive(&self, limits: &Limits) -> (Duration, u32) {
-        self.handshake.keepalive().unwrap_or((limits.ping_interval, limits.ping_max))
+    fn keepalive(&self, facts: &Facts) -> (Duration, u32) {
+        let (interval, max) = self.handshake.keepalive();
+        (interval.unwrap_or(facts.links.ping_interval), max.unwrap_or(facts.links.ping_max))
     }
 
     fn ping(&mut self, cx: &mut Cx<'_>) {

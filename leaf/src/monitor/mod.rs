@@ -28,6 +28,7 @@ mod sublist;
 mod subsz;
 mod time;
 mod varz;
+mod varz_leaf;
 
 use serde::Serialize;
 use std::net::SocketAddr;

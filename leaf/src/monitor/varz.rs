@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::time::{Rfc3339, Uptime};
+use super::varz_leaf::{self, Leaf};
 use super::{Response, View};
 use crate::node::{Kind, SECOND};
 
@@ -42,7 +43,7 @@ struct Varz<'a> {
     max_pending: usize,
     cluster: Unused,
     gateway: Unused,
-    leaf: Unused,
+    leaf: Leaf<'a>,
     mqtt: Mqtt<'a>,
     websocket: Unused,
     jetstream: Unused,
@@ -178,7 +179,7 @@ pub(super) fn page(view: &View<'_>) -> Response {
         max_pending: limits.max_pending,
         cluster: Unused {},
         gateway: Unused {},
-        leaf: Unused {},
+        leaf: varz_leaf::leaf(node),
         mqtt: mqtt(config),
         websocket: Unused {},
         jetstream: Unused {},

@@ -407,7 +407,7 @@ impl Node {
             sig: connect.sig.as_deref().unwrap_or_default(),
             names_account: connect.account.is_some() || connect.new_account,
         };
-        match self.directory.decide(&offered, connection, &nonce) {
+        match self.directory_for(connection).decide(&offered, connection, &nonce) {
             Decision::Granted(identity) if asks && self.is_delegated(&identity) => self.ask_configured(slot, &connect),
             Decision::Denied(_) if asks => self.ask_configured(slot, &connect),
             Decision::Granted(identity) => self.admit(slot, identity),

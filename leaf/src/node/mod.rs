@@ -40,7 +40,7 @@ use std::net::SocketAddr;
 
 use crate::account::{Accounts, Volume};
 use crate::auth::callout::ServerKeys;
-use crate::auth::directory::Directory;
+use crate::auth::directory::{Connection, Directory};
 use crate::auth::trust::Zones;
 use crate::config::{self, Config, Secret};
 use crate::interest::SubId;
@@ -301,6 +301,8 @@ pub struct Node {
     pub(crate) identity: Identity,
     pub(crate) facts: Facts,
     pub(crate) directory: Directory,
+    /// Who may link up as a leaf node, if that is not whoever may log in.
+    leaf_directory: Option<Directory>,
     pub(crate) accounts: Accounts,
     pub(crate) conns: Slab<Box<Conn>>,
     pub(crate) subs: Subs,
@@ -364,6 +366,7 @@ impl Node {
     pub fn with_zones(config: Config, identity: Identity, seed: u64, zones: Box<Zones>) -> Result<Self, String> {
         let hasher = FixedState::with_seed(seed);
         let directory = Directory::build(&config)?;
+        let leaf_directory = Directory::of_leafnodes(&config)?;
         let accounts = Accounts::new(&config, seed)?;
         let facts = Facts::new(&config, &identity, hasher.clone());
         let responses = Responses::new(hasher.clone());
@@ -375,6 +378,7 @@ impl Node {
             zones,
             facts,
             directory,
+            leaf_directory,
             accounts,
             identity,
             config,
@@ -461,6 +465,12 @@ impl Node {
     /// The node's time, as of the last call.
     pub fn now(&self) -> Nanos {
         self.now
+    }
+
+    /// Who may come in by this kind of connection.
+    fn directory_for(&self, connection: Connection) -> &Directory {
+        let own = if connection == Connection::Leafnode { self.leaf_directory.as_ref() } else { None };
+        own.unwrap_or(&self.directory)
     }
 
     pub(crate) fn find(&self, id: ConnId) -> Option<&Conn> {
@@ -783,7 +793,7 @@ impl Node {
         }
         let now = self.now;
         let Some(conn) = self.find(id) else { return };
-        let (interval, max) = conn.peer.keepalive(&self.facts.limits);
+        let (interval, max) = conn.peer.keepalive(&self.facts);
         let interval = nanos(interval);
         let Some(conn) = self.find_mut(id) else { return };
         // Whose bytes move is alive, even if an answer is stuck behind them at the other end.

@@ -10,7 +10,7 @@ use super::subs::Sub;
 use super::{Facts, Nanos, Who};
 use crate::account::{AccountId, Accounts};
 use crate::auth::directory::{Connection, Identity};
-use crate::config::{Limits, Mode};
+use crate::config::Mode;
 use crate::message::Message;
 use crate::mqtt::Mqtt;
 use crate::wire::{Connect, Missing};
@@ -104,8 +104,8 @@ pub trait Peer {
     fn may_keep(&mut self, cx: &mut Cx<'_>, sub: &Sub) -> Option<bool>;
 
     /// How often it is asked for a sign of life, and how many questions may stay without an answer.
-    fn keepalive(&self, limits: &Limits) -> (Duration, u32) {
-        (limits.ping_interval, limits.ping_max)
+    fn keepalive(&self, facts: &Facts) -> (Duration, u32) {
+        (facts.limits.ping_interval, facts.limits.ping_max)
     }
 
     /// Writes `message` for the other side, which is a server: for its plain subscriptions and for these queue groups.

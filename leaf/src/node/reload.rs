@@ -22,6 +22,7 @@ impl Node {
             return Err(format!("config reload not supported for {field}"));
         }
         let directory = Directory::build(&config)?;
+        let leaf_directory = Directory::of_leafnodes(&config)?;
         let imports: Vec<Imports> = self.accounts.iter().map(|account| account.imports.clone()).collect();
         self.accounts.configure(&config)?;
         self.link_accounts(&imports);
@@ -31,6 +32,7 @@ impl Node {
         let changed = facts.info.line() != self.facts.info.line();
         self.facts = facts;
         self.directory = directory;
+        self.leaf_directory = leaf_directory;
         self.config = config;
         self.reread_accounts();
         self.raise_system();
@@ -57,7 +59,7 @@ impl Node {
                 // Its account says who it is, not the configuration.
                 continue;
             }
-            match self.directory.still_valid(&identity, conn.peer.connection()) {
+            match self.directory_for(conn.peer.connection()).still_valid(&identity, conn.peer.connection()) {
                 Some(new) if self.accounts.configured(new.account) == account => {
                     self.with_peer(id.slot, |peer, cx| peer.rules_changed(cx, new));
                     self.check_subs(id.slot);

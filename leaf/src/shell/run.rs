@@ -204,7 +204,9 @@ async fn serve(program: &'static Program, started: Started<'_>) -> Result<(), St
         }
     };
     handed.finish()?;
-    let identity = identity(name, &config, &host, address, server_id);
+    let mut identity = identity(name, &config, &host, address, server_id);
+    let leafnodes = open.iter().find(|(port, ..)| port.listener.what == LEAFNODES);
+    identity.leafnodes = leafnodes.map(|(_, _, address, _)| leafnode_address(&config, *address));
     let port_files = Files::write(&config, address, monitor.as_ref().map(|(_, at)| *at))?;
     if let Some((_, at)) = &monitor {
         info!("Starting http monitor on {at}");
@@ -316,6 +318,21 @@ fn identity(program: &'static str, config: &Config, host: &str, address: SocketA
     let (host, port) = advertised(config, host, address.port());
     let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as i128;
     Identity { server_id, epoch, host, port, leafnodes: None, program }
+}
+
+/// What leaf nodes are told to connect to: never the address that stands for all.
+fn leafnode_address(config: &Config, address: SocketAddr) -> (String, u16) {
+    let told = config.leafnodes.listener.as_ref().and_then(|listener| listener.advertise.as_deref());
+    if let Some(text) = told {
+        let place = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+        let (host, port) = place.unwrap_or((text, address.port()));
+        return (host.trim_matches(['[', ']']).to_owned(), port);
+    }
+    if !address.ip().is_unspecified() {
+        return (address.ip().to_string(), address.port());
+    }
+    let reachable = files::local_addresses().into_iter().find(|ip| ip.is_ipv4() && !ip.is_loopback());
+    (reachable.map_or_else(|| LOOPBACK.to_owned(), |ip| ip.to_string()), address.port())
 }
 
 /// What INFO tells clients to connect to.

@@ -7,6 +7,7 @@
 pub(crate) mod creds;
 pub(crate) mod mqtt;
 pub(crate) mod scene;
+pub(crate) mod scenes;
 pub(crate) mod tls;
 
 use std::io::{ErrorKind, Read, Write};
@@ -52,6 +53,34 @@ impl Server {
     /// Our own, and a real nats-server if there is one. What holds for both is the protocol, not our opinion of it.
     pub(crate) fn both(name: &str, config: &str) -> Vec<Self> {
         std::iter::once(Self::start(name, config)).chain(Self::start_peer(name, config)).collect()
+    }
+
+    /// petiole-leaf, for the tests of other programs. `None`, said aloud, where it was not built with them.
+    pub(crate) fn start_leaf(name: &str, config: &str) -> Option<Self> {
+        let program = Path::new(OURS).with_file_name("petiole-leaf");
+        if program.is_file() {
+            return Some(Self::run(&program, name, config));
+        }
+        assert!(
+            std::env::var_os("PETIOLE_REQUIRE_PEERS").is_none(),
+            "no petiole-leaf beside {OURS}: build the workspace"
+        );
+        eprintln!("SKIPPED: no petiole-leaf beside {OURS}");
+        None
+    }
+
+    /// A real nats-server 2.10. `None` as with [`Self::start_peer`].
+    pub(crate) fn start_old_peer(name: &str, config: &str) -> Option<Self> {
+        let old = peer().map(|new| new.with_file_name("nats-server-2.10")).filter(|old| old.is_file());
+        if let Some(program) = old {
+            return Some(Self::run(&program, &format!("{name}-old"), config));
+        }
+        assert!(
+            std::env::var_os("PETIOLE_REQUIRE_PEERS").is_none(),
+            "no nats-server-2.10 beside nats-server, and PETIOLE_REQUIRE_PEERS is set: run .ci/install"
+        );
+        eprintln!("SKIPPED: no nats-server-2.10 beside nats-server");
+        None
     }
 
     /// A real nats-server. `None`, said aloud, when there is none; with `PETIOLE_REQUIRE_PEERS` set that fails.
@@ -189,7 +218,12 @@ impl Drop for Server {
     }
 }
 
-const OURS: &str = env!("CARGO_BIN_EXE_petiole-leaf");
+/// The program of the package that the test belongs to.
+const OURS: &str = match (option_env!("CARGO_BIN_EXE_petiole-leaf"), option_env!("CARGO_BIN_EXE_petiole-hub")) {
+    (Some(leaf), _) => leaf,
+    (_, Some(hub)) => hub,
+    _ => panic!("no program to test"),
+};
 
 fn port_of(urls: &serde_json::Value) -> Option<u16> {
     urls[0].as_str()?.rsplit(':').next()?.parse().ok()
@@ -222,6 +256,17 @@ pub(crate) fn tool(name: &str) -> Option<PathBuf> {
     found
 }
 
+/// A page of monitoring.
+pub(crate) fn get(port: u16, path: &str) -> serde_json::Value {
+    let mut socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(socket, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    socket.read_to_string(&mut text).unwrap();
+    let (_, body) = text.split_once("\r\n\r\n").unwrap();
+    serde_json::from_str(body).unwrap_or_else(|error| panic!("{path}: {error}: {text}"))
+}
+
 /// What bytes travel on: a socket, or TLS on one.
 pub(crate) trait Stream: Read + Write + Send {}
 
@@ -236,7 +281,11 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn connect(server: &Server) -> Self {
-        let socket = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+        Self::connect_to(server.port)
+    }
+
+    pub(crate) fn connect_to(port: u16) -> Self {
+        let socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket.set_nodelay(true).unwrap();
         Self::over(socket.try_clone().unwrap(), socket)
@@ -348,6 +397,12 @@ impl Client {
     pub(crate) fn say_and_end(&mut self, text: &str) -> String {
         self.say(text);
         self.end()
+    }
+
+    /// Asks for a PONG and reads up to it.
+    pub(crate) fn until_pong_after_ping(&mut self) -> String {
+        self.say("PING\r\n");
+        self.until("PONG\r\n")
     }
 
     /// Reads up to a PONG, or the end.
