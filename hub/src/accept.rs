@@ -31,6 +31,8 @@ fn endpoint(config: &Config) -> Option<Endpoint<'_>> {
 pub struct Acceptor {
     /// What the leaf node said of itself, while its login is being decided.
     offered: Option<Box<Offer>>,
+    /// How the link is compressed, once that is settled.
+    mode: Option<Mode>,
 }
 
 /// What is kept of CONNECT.
@@ -73,6 +75,13 @@ impl Acceptor {
         }
     }
 
+    /// The compression that the leaf node asks for in its INFO; an error if that is none.
+    #[allow(clippy::option_option, reason = "it may be no INFO, or one without a word about compression")]
+    fn wish(json: &[u8]) -> Option<Option<Mode>> {
+        let info: Info = serde_json::from_slice(json).ok()?;
+        Some(info.compression.as_deref().map(|name| Mode::parse(name).unwrap_or(Mode::Off)))
+    }
+
     /// Checks what CONNECT says; who it is is found out by the node.
     fn connect<'a>(&mut self, session: &mut Session, cx: &Cx<'_>, json: &[u8], used: usize) -> Step<'a> {
         let Ok(connect) = serde_json::from_slice::<Connect>(json) else {
@@ -99,8 +108,9 @@ impl Acceptor {
             let words = format!("connection rejected since minimum version required is \"{least}\"");
             return session.end(cx, CloseReason::MinimumVersion, words);
         }
+        let said = Mode::parse(&connect.compress_mode).unwrap_or(Mode::NotSupported);
         self.offered = Some(Box::new(Offer {
-            mode: Mode::parse(&connect.compress_mode).unwrap_or(Mode::NotSupported),
+            mode: self.mode.unwrap_or(said),
             name: connect.name,
             version: connect.version,
             cluster: connect.cluster,
@@ -126,18 +136,35 @@ impl Acceptor {
 impl Handshake for Acceptor {
     fn greet(&mut self, _: &mut Session, cx: &mut Cx<'_>) {
         let nonce = nkey::nonce_text(cx.this.nonce);
-        let info = Info { nonce, compression: Some(Mode::Off.name().to_owned()), ..Self::info(cx) };
+        let compression = Some(cx.facts.links.compression.mode.name().to_owned());
+        let info = Info { nonce, compression, ..Self::info(cx) };
         cx.out.extend(&info.line());
     }
 
     fn step<'a>(&mut self, session: &mut Session, cx: &mut Cx<'_>, op: Op<'a>, used: usize) -> Step<'a> {
         match op {
             Op::Connect(json) if self.offered.is_none() => self.connect(session, cx, json, used),
+            Op::Info(json)
+                if self.offered.is_none() && self.mode.is_none() && cx.facts.links.compression.mode != Mode::Off =>
+            {
+                Self::wish(json).map_or(Step::Close(CloseReason::MalformedOperation), |wish| {
+                    let mode = cx.facts.links.compression.mode.agree(wish);
+                    self.mode = Some(mode);
+                    Step::Done(used, if mode.is_on() { Action::Compress(mode) } else { Action::None })
+                })
+            }
             _ => Step::Close(CloseReason::AuthenticationViolation),
         }
     }
 
-    fn secured(&mut self, _: &mut Session, _: &mut Cx<'_>) {}
+    fn secured(&mut self, _: &mut Session, _: &mut Cx<'_>) -> Option<Mode> {
+        None
+    }
+
+    fn compressed(&mut self, session: &mut Session, cx: &mut Cx<'_>) {
+        cx.this.pulse.rtt = cx.now().saturating_sub(cx.this.start).max(1);
+        self.greet(session, cx);
+    }
 
     fn logged_in(&mut self, session: &mut Session, cx: &mut Cx<'_>, identity: Rc<Identity>) {
         let Some(offer) = self.offered.take() else { return };

@@ -5,7 +5,7 @@
 
 #[path = "../../leaf/tests/support/mod.rs"]
 mod support;
-use support::scenes::{client_as, everything_crosses, until_heard};
+use support::scenes::{bulk_crosses, client_as, everything_crosses, until_heard};
 use support::{Client, Server, eventually};
 
 fn hub(name: &str, rest: &str) -> Server {
@@ -251,6 +251,27 @@ fn leaf_nodes_hear_each_other_or_not() {
             a.until("503");
         } else {
             until_heard(&mut a, &mut b, "from.a");
+        }
+    }
+}
+
+/// Each way to compress, with a nats-server at the other end and with our own; /leafz says which it came to.
+#[test]
+fn links_are_compressed() {
+    for mode in ["s2_fast", "s2_better", "s2_best", "off"] {
+        for nats in [false, true] {
+            let hub = hub(&format!("s2-hub-{mode}-{nats}"), "compression: accept");
+            let config = leaf_config(&hub, "", &format!("compression: {mode}"));
+            let leaf = match nats {
+                true => Server::start_peer(&format!("s2-leaf-{mode}"), &config),
+                false => Some(Server::start(&format!("s2-leaf-{mode}"), &config)),
+            };
+            let Some(leaf) = leaf else { return };
+            linked(&hub);
+            everything_crosses(&hub, &leaf);
+            bulk_crosses(&hub, &leaf);
+            bulk_crosses(&leaf, &hub);
+            assert_eq!(leafs(&hub)[0]["compression"], mode, "nats: {nats}");
         }
     }
 }

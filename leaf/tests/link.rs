@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 mod support;
-use support::scenes::everything_crosses;
+use support::scenes::{bulk_crosses, everything_crosses};
 use support::{Server, eventually};
 
 fn hub(name: &str, rest: &str) -> Option<Server> {
@@ -45,6 +45,22 @@ fn everything_crosses_to_a_nats_server_2_10() {
     let leaf = leaf("crosses-2-10", &url(&hub), "");
     leaf.logs("connected");
     everything_crosses(&hub, &leaf);
+}
+
+/// Each way to compress, and a nats-server that sends what it compressed.
+#[test]
+fn links_to_a_nats_server_are_compressed() {
+    for mode in ["s2_auto", "s2_fast", "s2_better", "s2_best", "off"] {
+        let Some(hub) = hub(&format!("s2-hub-{mode}"), &format!("compression: {mode}")) else { return };
+        let leaf = leaf(&format!("s2-{mode}"), &url(&hub), &format!("compression: {mode}"));
+        leaf.logs("connected");
+        everything_crosses(&hub, &leaf);
+        bulk_crosses(&hub, &leaf);
+        bulk_crosses(&leaf, &hub);
+        let page = support::get(leaf.monitor.unwrap(), "/leafz");
+        let wanted = if mode == "s2_auto" { "s2_uncompressed" } else { mode };
+        assert_eq!(page["leafs"][0]["compression"], wanted, "{page}");
+    }
 }
 
 /// Wrong doors are named, once, and do not keep other remotes from linking.

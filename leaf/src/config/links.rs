@@ -183,6 +183,19 @@ impl Default for Compression {
 }
 
 impl Compression {
+    /// How hard to compress on a link with this round-trip time, where `mode` was agreed on.
+    pub fn effective(&self, mode: Mode, rtt: Duration) -> Mode {
+        if mode != Mode::Auto {
+            return mode;
+        }
+        match self.thresholds.iter().filter(|&&threshold| rtt >= threshold).count() {
+            0 => Mode::Uncompressed,
+            1 => Mode::Fast,
+            2 => Mode::Better,
+            _ => Mode::Best,
+        }
+    }
+
     pub(super) fn of_switch(on: bool) -> Mode {
         if on { Mode::Auto } else { Mode::Off }
     }
@@ -232,6 +245,25 @@ impl Mode {
         Self::Better,
         Self::Best,
     ];
+
+    /// What comes of this side's wish and the other's; `None` is a server that knows nothing of it. The same on both
+    /// sides (nats-server: `selectCompressionMode`).
+    pub fn agree(self, other: Option<Self>) -> Self {
+        match (self, other) {
+            (_, None | Some(Self::NotSupported)) => Self::NotSupported,
+            (Self::Off | Self::NotSupported, _) | (_, Some(Self::Off)) => Self::Off,
+            (Self::Accept, Some(Self::Accept)) => Self::Off,
+            (Self::Accept, Some(Self::Auto)) => Self::Fast,
+            (Self::Auto, Some(Self::Accept | Self::Auto)) => Self::Auto,
+            (Self::Accept | Self::Auto, Some(wanted)) => wanted,
+            (own, _) => own,
+        }
+    }
+
+    /// Whether there is a stream of S2 at all.
+    pub fn is_on(self) -> bool {
+        !matches!(self, Self::NotSupported | Self::Off | Self::Accept)
+    }
 
     /// Its name, in INFO, CONNECT and /leafz.
     pub fn name(self) -> &'static str {

@@ -13,7 +13,7 @@ use crate::auth::jwt::decorated;
 use crate::auth::nkey::Seed;
 use crate::auth::permissions::Compiled;
 use crate::config::{self, Mode, Permissions, Remote};
-use crate::node::{Action, CloseReason, Cx, LinkFacts, Role, Step};
+use crate::node::{Action, CloseReason, Cx, LinkFacts, Nanos, Role, Step};
 
 /// Where the handshake stands.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ enum Stage {
     Info,
     /// TLS is on its way; CONNECT follows.
     Securing(Box<Info>),
+    /// This side compresses since then; the hub does so from its next INFO on.
+    Compressing(Nanos),
     /// CONNECT was sent.
     Connect(Box<Info>),
     /// The link is up.
@@ -38,6 +40,8 @@ pub struct Dialler {
     url_has_tls: bool,
     credentials: Credentials,
     secure: bool,
+    /// How the link is compressed.
+    mode: Mode,
     stage: Stage,
 }
 
@@ -49,6 +53,7 @@ impl Dialler {
             url_has_tls: remote.url().is_some_and(|url| url.tls),
             credentials,
             secure: false,
+            mode: Mode::Off,
             stage: Stage::Info,
         }
     }
@@ -69,10 +74,29 @@ impl Dialler {
             self.stage = Stage::Securing(Box::new(info));
             return Step::Done(used, Action::Secure);
         }
-        match self.connect(session, cx, info) {
-            Ok(()) => Step::Done(used, self.after_connect(session, cx)),
+        match self.compress_or_connect(session, cx, info) {
+            Ok(Some(mode)) => Step::Done(used, Action::Compress(mode)),
+            Ok(None) => Step::Done(used, self.after_connect(session, cx)),
             Err(reason) => Step::Close(reason),
         }
+    }
+
+    /// Asks for compression where both sides want it; else it is time for CONNECT.
+    fn compress_or_connect(
+        &mut self,
+        session: &mut Session,
+        cx: &mut Cx<'_>,
+        info: Info,
+    ) -> Result<Option<Mode>, CloseReason> {
+        let offered = info.compression.as_deref().map(|name| Mode::parse(name).unwrap_or(Mode::Off));
+        self.mode = self.remote.compression.mode.agree(offered);
+        if !self.mode.is_on() {
+            return self.connect(session, cx, info).map(|()| None);
+        }
+        let compression = Some(self.remote.compression.mode.name().to_owned());
+        cx.out.extend(&Info { compression, ..Info::default() }.line());
+        self.stage = Stage::Compressing(cx.now());
+        Ok(Some(self.mode))
     }
 
     /// An old hub sends no second INFO.
@@ -91,7 +115,8 @@ impl Dialler {
     fn connect(&mut self, session: &mut Session, cx: &mut Cx<'_>, info: Info) -> Result<(), CloseReason> {
         let facts = &cx.facts.links;
         let account = cx.this.account.map(|id| cx.accounts.get(id).name.clone()).unwrap_or_default();
-        let mode = if info.compression.is_some() { Mode::Off } else { Mode::NotSupported };
+        let rtt = Duration::from_nanos(cx.this.pulse.rtt);
+        let mode = self.remote.compression.effective(self.mode, rtt);
         let mut connect = Connect {
             version: crate::PROTOCOL_VERSION.to_owned(),
             server_id: facts.server_id.clone(),
@@ -126,7 +151,7 @@ impl Dialler {
             cluster: info.cluster.as_str().into(),
             account: info.remote_account.as_str().into(),
             isolated: self.remote.hub && self.remote.isolate,
-            compression: if info.compression.is_some() { Mode::Off } else { Mode::NotSupported },
+            compression: self.mode,
         }));
         session.start(
             cx,
@@ -179,6 +204,14 @@ impl Handshake for Dialler {
         };
         match &mut self.stage {
             Stage::Info => self.introduced(session, cx, info, used),
+            // The same again, compressed.
+            Stage::Compressing(since) => {
+                cx.this.pulse.rtt = cx.now().saturating_sub(*since).max(1);
+                match self.connect(session, cx, info) {
+                    Ok(()) => Step::Done(used, self.after_connect(session, cx)),
+                    Err(reason) => Step::Close(reason),
+                }
+            }
             Stage::Connect(_) if info.connect_info => {
                 let urls = info.leafnode_urls.clone().unwrap_or_default();
                 self.start(session, cx, info);
@@ -190,13 +223,16 @@ impl Handshake for Dialler {
         }
     }
 
-    fn secured(&mut self, session: &mut Session, cx: &mut Cx<'_>) {
+    fn secured(&mut self, session: &mut Session, cx: &mut Cx<'_>) -> Option<Mode> {
         self.secure = true;
-        let Stage::Securing(info) = std::mem::replace(&mut self.stage, Stage::Info) else { return };
-        if let Err(reason) = self.connect(session, cx, *info) {
+        let Stage::Securing(info) = std::mem::replace(&mut self.stage, Stage::Info) else { return None };
+        self.compress_or_connect(session, cx, *info).unwrap_or_else(|reason| {
             session.fail(reason);
-        }
+            None
+        })
     }
+
+    fn compressed(&mut self, _: &mut Session, _: &mut Cx<'_>) {}
 
     fn logged_in(&mut self, _: &mut Session, _: &mut Cx<'_>, _: Rc<Identity>) {}
 

@@ -25,6 +25,7 @@ mod encode;
 mod hello;
 mod parse;
 mod remotes;
+pub mod s2;
 mod session;
 
 use crate::account::AccountId;

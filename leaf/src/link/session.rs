@@ -8,7 +8,7 @@ use super::encode;
 use super::parse::{Op, Parsed, parse};
 use crate::auth::directory::{Connection, Identity};
 use crate::auth::permissions::{self, Compiled, SubscribeDecision};
-use crate::config::Permissions;
+use crate::config::{Mode, Permissions};
 use crate::message::Message;
 use crate::node::{About, Action, CloseReason, Cx, Facts, Kind, Out, Peer, Step, Sub};
 use crate::subject;
@@ -30,8 +30,11 @@ pub trait Handshake {
     /// An operation before the link is up, `used` bytes long.
     fn step<'a>(&mut self, session: &mut Session, cx: &mut Cx<'_>, op: Op<'a>, used: usize) -> Step<'a>;
 
-    /// TLS is in place.
-    fn secured(&mut self, session: &mut Session, cx: &mut Cx<'_>);
+    /// TLS is in place; a mode asks for compression.
+    fn secured(&mut self, session: &mut Session, cx: &mut Cx<'_>) -> Option<Mode>;
+
+    /// What comes and goes is compressed now.
+    fn compressed(&mut self, session: &mut Session, cx: &mut Cx<'_>);
 
     /// The login succeeded; sets [`Core::link`](crate::node::Core::link) and calls [`Session::start`].
     fn logged_in(&mut self, session: &mut Session, cx: &mut Cx<'_>, identity: Rc<Identity>);
@@ -326,8 +329,12 @@ impl<H: Handshake> Peer for Link<H> {
         }
     }
 
-    fn secured(&mut self, cx: &mut Cx<'_>) {
-        self.handshake.secured(&mut self.session, cx);
+    fn secured(&mut self, cx: &mut Cx<'_>) -> Option<Mode> {
+        self.handshake.secured(&mut self.session, cx)
+    }
+
+    fn compressed(&mut self, cx: &mut Cx<'_>) {
+        self.handshake.compressed(&mut self.session, cx);
     }
 
     fn found_loop(&mut self, account: &str) {

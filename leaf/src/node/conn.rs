@@ -130,6 +130,8 @@ pub(crate) struct Conn {
     pub(crate) moved: Nanos,
     /// The last message that was marked for it, and where in the list of marks that is.
     pub(crate) marked: (u64, u32),
+    /// What comes is a stream of S2.
+    pub(crate) inflater: Option<Box<crate::link::s2::Reader>>,
     /// The beginning of an operation that has not arrived whole.
     pub(crate) carry: Vec<u8>,
     pub(crate) subs: HashTable<SubId>,

@@ -79,6 +79,7 @@ impl Node {
             tls: None,
             out: OutQueue::default(),
             pacer: None,
+            inflater: None,
             moved: 0,
             marked: (0, 0),
             carry: Vec::new(),
@@ -138,8 +139,10 @@ impl Node {
         self.now = now;
         let Some(conn) = self.find_mut(id) else { return };
         conn.tls = Some(Box::new(tls));
-        if conn.core.dialled {
-            self.with_peer(id.slot, |peer, cx| peer.secured(cx));
+        if conn.core.dialled
+            && let Some(mode) = self.with_peer(id.slot, |peer, cx| peer.secured(cx))
+        {
+            self.start_compression(id.slot, mode);
         }
     }
 
@@ -196,7 +199,10 @@ impl Node {
             pacer.clear(&mut self.pool);
         }
         if let Some(words) = words {
-            conn.out.extend(&mut self.pool, &words);
+            match &mut conn.pacer {
+                Some(pacer) => pacer.say(&words, &mut conn.out, &mut self.pool),
+                None => conn.out.extend(&mut self.pool, &words),
+            }
         }
         if let Some(account) = conn.core.account {
             self.accounts.get_mut(account).lose(conn.peer.kind());

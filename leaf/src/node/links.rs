@@ -9,15 +9,17 @@ use tracing::error;
 
 use super::{CloseReason, Conn, ConnId, Identity, Node, Out, Role, SECOND, Source, Sub, Timer, nanos};
 use crate::account::AccountId;
-use crate::config::{Compression, Config, Version};
+use crate::config::{Compression, Config, Mode, Version};
 use crate::interest::SubId;
-use crate::link::{self, LinkEvent};
+use crate::link::{self, LinkEvent, s2};
 use crate::message::Message;
 use crate::node::pacer::Pacer;
 use crate::node::{LinkFacts, Nanos, SUBSCRIPTION_BYTES_PER_CONNECTION_MAX};
 
 /// The longest interval between two questions for a sign of life, unless configured.
 const PING_INTERVAL_MAX: Duration = Duration::from_secs(30);
+/// Plain bytes taken at once from a compressed link before it is up.
+const STRANGER_BYTES_MAX: usize = 256 * 1024;
 /// Events of links that nobody has taken yet.
 const EVENTS_MAX: usize = 1024;
 
@@ -225,6 +227,7 @@ impl Node {
             conn.pacer = Some(Box::new(Pacer::default()));
         }
         let role = conn.core.link.as_ref().map(|link| link.role);
+        self.adapt_compression(slot);
         self.arm(slot);
         if !self.accounts.get(account).links.contains(&slot) {
             self.accounts.get_mut(account).links.push(slot);
@@ -297,6 +300,46 @@ impl Node {
                 peer.announce(cx, pattern, queue.as_deref(), *weight);
             }
         });
+    }
+}
+
+impl Node {
+    /// What comes and goes on a link is compressed from now on.
+    pub(super) fn start_compression(&mut self, slot: u32, mode: Mode) {
+        let conn = &mut self.conns[slot as usize];
+        conn.inflater = Some(Box::default());
+        conn.pacer.get_or_insert_default().compress(mode);
+        self.with_peer(slot, |peer, cx| peer.compressed(cx));
+    }
+
+    /// Chooses how hard to compress by what is known of the link now.
+    pub(super) fn adapt_compression(&mut self, slot: u32) {
+        let conn = &mut *self.conns[slot as usize];
+        let (Some(pacer), Some(link)) = (&mut conn.pacer, &mut conn.core.link) else { return };
+        if let Some(mode) = pacer.adapt(&self.facts.links.compression, conn.core.pulse.rtt) {
+            link.compression = mode;
+        }
+    }
+
+    /// Bytes of a stream arrived.
+    pub(super) fn inflate(&mut self, id: ConnId, mut reader: Box<s2::Reader>, bytes: &[u8]) {
+        let mut sum = 0;
+        let mut take = |plain: &[u8]| {
+            sum += plain.len();
+            self.consume(id, plain);
+            // A few bytes may stand for a lot; strangers get no work done by it.
+            let known = self.find(id).is_some_and(|conn| conn.core.link.is_some());
+            self.find(id).is_some_and(|conn| conn.closing.is_none()) && (known || sum <= STRANGER_BYTES_MAX)
+        };
+        let result = reader.feed(bytes, &mut take);
+        match result {
+            Ok(()) => {
+                if let Some(conn) = self.find_mut(id) {
+                    conn.inflater = Some(reader);
+                }
+            }
+            Err(_) => self.close(id, CloseReason::MalformedOperation),
+        }
     }
 }
 

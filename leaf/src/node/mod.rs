@@ -490,14 +490,17 @@ impl Node {
             return;
         }
         self.hold = 0;
-        if self.find(id).is_some_and(|conn| conn.deciding) {
+        if let Some(reader) = self.find_mut(id).and_then(|conn| conn.inflater.take()) {
+            self.inflate(id, reader, bytes);
+        } else if self.find(id).is_some_and(|conn| conn.deciding) {
             // The shell was told to pause; what it had read before waits here.
             if let Some(conn) = self.find_mut(id) {
                 conn.carry.extend_from_slice(bytes);
             }
             return;
+        } else {
+            self.consume(id, bytes);
         }
-        self.consume(id, bytes);
         self.bound_answers(id);
         self.hold_back(id);
         self.settle();
@@ -583,6 +586,10 @@ impl Node {
                 Step::Done(used, action) => {
                     at += used;
                     self.act(slot, action);
+                    if at < input.len() && self.conns[slot as usize].inflater.is_some() {
+                        // It must wait for our answer before it compresses.
+                        return Err(CloseReason::MalformedOperation);
+                    }
                 }
                 Step::Close(reason) => return Err(reason),
             }
@@ -619,6 +626,7 @@ impl Node {
                 self.remotes.discovered(self.conns[slot as usize].core.id, urls);
             }
             Action::Secure => self.start_tls(slot),
+            Action::Compress(mode) => self.start_compression(slot, mode),
             Action::Discovered(urls) => self.remotes.discovered(self.conns[slot as usize].core.id, urls),
             Action::Mqtt(event) => self.mqtt_event(slot, event),
         }
@@ -795,9 +803,11 @@ impl Node {
         let Some(conn) = self.find(id) else { return };
         let (interval, max) = conn.peer.keepalive(&self.facts);
         let interval = nanos(interval);
-        let Some(conn) = self.find_mut(id) else { return };
+        let Some(conn) = self.find(id) else { return };
         // Whose bytes move is alive, even if an answer is stuck behind them at the other end.
         let heard = conn.last_activity.max(conn.moved);
+        self.adapt_compression(id.slot);
+        let Some(conn) = self.find_mut(id) else { return };
         let quiet = now.saturating_sub(heard) >= interval;
         if quiet || conn.core.pulse.rtt == 0 || conn.core.dialled {
             if !quiet && conn.core.dialled {

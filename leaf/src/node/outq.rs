@@ -11,6 +11,8 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::rc::Rc;
 
+use crate::link::s2::Encoder;
+
 /// Bytes of the first chunk of a queue: a few answers, so that a wide fan-out stays cheap.
 const CHUNK_SMALL_BYTES: usize = 1024;
 /// Bytes of the chunks of a queue that is longer than that.
@@ -18,6 +20,8 @@ const CHUNK_LARGE_BYTES: usize = 32 * 1024;
 /// Spare chunks kept, of each kind: 64 KiB and 512 KiB.
 const SPARE_SMALL_MAX: usize = 64;
 const SPARE_LARGE_MAX: usize = 16;
+/// What compression keeps of each of its two buffers, bytes.
+const PRESS_BYTES_MAX: usize = 256 * 1024;
 
 /// Chunks that were written out and wait for their next use.
 #[derive(Debug, Default)]
@@ -28,9 +32,32 @@ pub struct Pool {
     pub(crate) mqtt: Option<Box<crate::mqtt::Shared>>,
     /// Counts routings, so that a peer can tell one message from the next.
     pub(crate) routings: u64,
+    /// For all links that compress, in turn.
+    press: Option<Box<Press>>,
+}
+
+/// What compression needs while it works.
+#[derive(Debug, Default)]
+pub(super) struct Press {
+    pub(super) encoder: Encoder,
+    pub(super) plain: Vec<u8>,
+    pub(super) wire: Vec<u8>,
 }
 
 impl Pool {
+    /// To be given back with [`Self::give_press`].
+    pub(super) fn take_press(&mut self) -> Box<Press> {
+        self.press.take().unwrap_or_default()
+    }
+
+    pub(super) fn give_press(&mut self, mut press: Box<Press>) {
+        press.plain.clear();
+        press.wire.clear();
+        press.plain.shrink_to(PRESS_BYTES_MAX);
+        press.wire.shrink_to(PRESS_BYTES_MAX);
+        self.press = Some(press);
+    }
+
     fn take(&mut self, room: usize, first: bool) -> Vec<u8> {
         if first && room <= CHUNK_SMALL_BYTES {
             return self.small.pop().unwrap_or_else(|| Vec::with_capacity(CHUNK_SMALL_BYTES));

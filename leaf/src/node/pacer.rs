@@ -13,6 +13,8 @@ use std::collections::VecDeque;
 
 use super::outq::{OutQueue, Pool};
 use super::{Nanos, SECOND};
+use crate::config::{Compression, Mode};
+use crate::link::s2::{Encoder, Level};
 
 /// How much of the link's own time may wait beyond recall, nanoseconds.
 const AHEAD: Nanos = SECOND / 20;
@@ -27,6 +29,8 @@ const MEASURE: Nanos = SECOND / 10;
 const BACKLOG_SECONDS: usize = 5;
 /// A lane holds this much however slow the link is, bytes.
 const BACKLOG_BYTES_MIN: usize = 1024 * 1024;
+/// A link that moves less than this is compressed well, whatever its round-trip time, bytes a second.
+const NARROW: usize = 1024 * 1024;
 /// A link that moves so much catches up soon: producers wait for it, bytes a second.
 const FAST: usize = 8 * 1024 * 1024;
 
@@ -96,6 +100,16 @@ pub(crate) struct Pacer {
     rate: usize,
     /// Since when, and how much has gone since.
     measuring: Option<(Nanos, usize)>,
+    codec: Option<Codec>,
+}
+
+/// How what goes out is compressed.
+#[derive(Debug)]
+struct Codec {
+    agreed: Mode,
+    level: Level,
+    /// The stream has begun.
+    begun: bool,
 }
 
 impl Default for Pacer {
@@ -107,6 +121,7 @@ impl Default for Pacer {
             room: ROOM_BYTES_MAX,
             rate: 0,
             measuring: None,
+            codec: None,
         }
     }
 }
@@ -120,7 +135,8 @@ impl Pacer {
     /// Where a message goes: into `out` itself if nothing would be overtaken by it.
     #[inline]
     pub(crate) fn data<'a>(&'a mut self, out: &'a mut OutQueue) -> &'a mut OutQueue {
-        if self.pending() == 0 && out.pending() < self.room { out } else { &mut self.data.queue }
+        let direct = self.codec.is_none() && self.pending() == 0 && out.pending() < self.room;
+        if direct { out } else { &mut self.data.queue }
     }
 
     /// A message is written.
@@ -140,9 +156,66 @@ impl Pacer {
         if self.pending() == 0 {
             return;
         }
+        if self.codec.is_some() {
+            return self.fill_compressed(out, pool);
+        }
         self.urgent.pour(out, pool, usize::MAX);
         self.control.pour(out, pool, self.room);
         self.data.pour(out, pool, self.room);
+    }
+
+    /// The same through the codec: what goes at once is one block.
+    fn fill_compressed(&mut self, out: &mut OutQueue, pool: &mut Pool) {
+        let mut plain = OutQueue::default();
+        let room = self.room.saturating_sub(out.pending());
+        self.urgent.pour(&mut plain, pool, usize::MAX);
+        self.control.pour(&mut plain, pool, room);
+        self.data.pour(&mut plain, pool, room);
+        if plain.is_empty() {
+            return;
+        }
+        let mut press = pool.take_press();
+        for piece in plain.pieces() {
+            press.plain.extend_from_slice(piece);
+        }
+        plain.clear(pool);
+        if let Some(codec) = &mut self.codec {
+            if !std::mem::replace(&mut codec.begun, true) {
+                Encoder::begin(&mut press.wire);
+            }
+            press.encoder.chunks(&press.plain, codec.level, &mut press.wire);
+        }
+        out.extend(pool, &press.wire);
+        pool.give_press(press);
+    }
+
+    /// The last words, behind all that is in `out`.
+    pub(crate) fn say(&mut self, words: &[u8], out: &mut OutQueue, pool: &mut Pool) {
+        self.urgent.queue.extend(pool, words);
+        self.urgent.cut();
+        self.fill(out, pool);
+    }
+
+    /// From now on what goes out is a stream of S2.
+    pub(crate) fn compress(&mut self, agreed: Mode) {
+        self.codec = Some(Codec { agreed, level: Level::None, begun: false });
+    }
+
+    /// Chooses how hard to compress; gives how it is called.
+    pub(crate) fn adapt(&mut self, settings: &Compression, rtt: Nanos) -> Option<Mode> {
+        let narrow = self.rate > 0 && self.rate < NARROW;
+        let codec = self.codec.as_mut()?;
+        let mode = match settings.effective(codec.agreed, std::time::Duration::from_nanos(rtt)) {
+            Mode::Uncompressed | Mode::Fast if narrow && codec.agreed == Mode::Auto => Mode::Better,
+            mode => mode,
+        };
+        codec.level = match mode {
+            Mode::Fast => Level::Fast,
+            Mode::Better => Level::Better,
+            Mode::Best => Level::Best,
+            _ => Level::None,
+        };
+        Some(mode)
     }
 
     /// Bytes that may still be written before they would wait in a lane.

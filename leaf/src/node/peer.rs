@@ -126,8 +126,14 @@ pub trait Peer {
     /// The server at the other end is reached by a way around, in this account; the connection ends.
     fn found_loop(&mut self, _account: &str) {}
 
-    /// TLS is in place, on a connection that asked for it with [`Action::Secure`].
-    fn secured(&mut self, _cx: &mut Cx<'_>) {}
+    /// TLS is in place, on a connection that asked for it with [`Action::Secure`]. As [`Action::Compress`] if there is
+    /// a mode.
+    fn secured(&mut self, _cx: &mut Cx<'_>) -> Option<Mode> {
+        None
+    }
+
+    /// What comes and goes from now on is compressed, as it was asked for with [`Action::Compress`].
+    fn compressed(&mut self, _cx: &mut Cx<'_>) {}
 
     /// Asks for a sign of life.
     fn ping(&mut self, cx: &mut Cx<'_>);
@@ -318,6 +324,8 @@ pub enum Action<'a> {
     },
     /// The handshake of a link is through, and [`Core::link`] is set. The hub told of these addresses, `host:port`.
     LinkUp(Vec<String>),
+    /// Compress from now on, in both directions, then call [`Peer::compressed`]. What was written so far goes first.
+    Compress(Mode),
     /// Start TLS as the dialler, then call [`Peer::secured`].
     Secure,
     /// Other addresses of the hub at the other end, `host:port`.

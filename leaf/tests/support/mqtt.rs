@@ -96,7 +96,7 @@ pub(crate) fn tool(name: &str) -> Option<Command> {
 
 /// A directory of packages that `.ci/install` provides, with the same rule.
 pub(crate) fn packages(name: &str) -> Option<PathBuf> {
-    let target = PathBuf::from(env!("CARGO_BIN_EXE_petiole-leaf"));
+    let target = PathBuf::from(super::OURS);
     let found = target.ancestors().map(|dir| dir.join("peers").join(name)).find(|dir| dir.is_dir());
     missing_unless(name, found)
 }

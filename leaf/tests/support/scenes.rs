@@ -100,3 +100,37 @@ fn ask(asker: &mut Client, answerer: &mut Client, subject: &str) {
     asker.until("yes\r\n");
     asker.say("UNSUB 44\r\n");
 }
+
+/// Many and large messages, that compress well and not at all, all of them, in order.
+pub(crate) fn bulk_crosses(from: &Server, to: &Server) {
+    let (mut from, mut to) = (client(from), client(to));
+    to.say("SUB bulk.> 1\r\n");
+    until_heard(&mut from, &mut to, "bulk.first");
+    to.until_pong_after_ping();
+    let mut state = 1u64;
+    let mut noise = move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 33) as u8 | 0x80
+    };
+    let (mut said, mut wanted) = (Vec::new(), Vec::new());
+    for at in 0..3000usize {
+        let body: Vec<u8> = match at {
+            _ if at % 500 == 499 => (0..300_000).map(|_| noise()).collect(),
+            _ if at % 7 == 0 => (0..at % 90).map(|_| noise()).collect(),
+            _ => format!("{{\"device\":\"d{}\",\"at\":{at},\"value\":{}}}", at % 7, at * at % 97).into_bytes(),
+        };
+        said.extend_from_slice(format!("PUB bulk.{at} {}\r\n", body.len()).as_bytes());
+        said.extend_from_slice(&body);
+        said.extend_from_slice(b"\r\n");
+        wanted.extend_from_slice(format!("MSG bulk.{at} 1 {}\r\n", body.len()).as_bytes());
+        wanted.extend_from_slice(&body);
+        wanted.extend_from_slice(b"\r\n");
+    }
+    let speaker = std::thread::spawn(move || from.send(&said));
+    let mut got = Vec::new();
+    while got.len() < wanted.len() {
+        got.extend(to.message());
+    }
+    assert!(got == wanted, "{} bytes instead of {}", got.len(), wanted.len());
+    speaker.join().unwrap();
+}
