@@ -293,12 +293,7 @@ fn type_name(oid: &[u8]) -> Option<&'static str> {
 fn written(rdns: &[Rdn]) -> String {
     let part = |one: &Attribute| match order(&one.oid) {
         Some(at) => format!("{}={}", KINDS[at].1, escaped(&one.value)),
-        None => {
-            let printable = |byte: u8| byte.is_ascii_alphanumeric() || b" '()+,-./:=?*&".contains(&byte);
-            let tag = if one.value.bytes().all(printable) { 0x13 } else { 0x0c };
-            let der = [&[tag, one.value.len().min(127) as u8], one.value.as_bytes()].concat();
-            format!("{}=#{}", dotted(&one.oid), HEXLOWER.encode(&der))
-        }
+        None => format!("{}={}", dotted(&one.oid), escaped(&one.value)),
     };
     let parts = rdns.iter().rev().map(|rdn| rdn.iter().map(part).collect::<Vec<_>>().join("+"));
     parts.collect::<Vec<_>>().join(",")
