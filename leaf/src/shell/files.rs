@@ -73,14 +73,14 @@ impl PortsFile {
     }
 }
 
-/// The URLs under which the listener at `address` can be reached. A wildcard stands for all of `local`: for the IPv4
-/// ones if it is `0.0.0.0`, for all if it is `::`.
+/// The URLs under which the listener at `address` can be reached. A wildcard stands for all of `local`, `0.0.0.0`
+/// too.
 pub fn urls(scheme: &str, address: SocketAddr, local: &[IpAddr]) -> Vec<String> {
     let url = |ip: IpAddr| format!("{scheme}://{}", SocketAddr::new(ip, address.port()));
     if !address.ip().is_unspecified() {
         return vec![url(address.ip())];
     }
-    local.iter().copied().filter(|ip| ip.is_ipv4() || address.is_ipv6()).map(url).collect()
+    local.iter().copied().map(url).collect()
 }
 
 /// Every address of this machine, loopback included, IPv4 first. Empty where the kernel does not say.
@@ -187,12 +187,12 @@ Local:
     }
 
     #[test]
-    fn a_wildcard_stands_for_the_addresses_of_its_family() {
+    fn a_wildcard_stands_for_all_addresses() {
         let local: Vec<IpAddr> = vec!["127.0.0.1".parse().unwrap(), "fe80::1".parse().unwrap()];
         let of = |address: &str| urls("nats", address.parse().unwrap(), &local);
         assert_eq!(of("10.0.0.1:4222"), ["nats://10.0.0.1:4222"]);
         assert_eq!(of("[::1]:1"), ["nats://[::1]:1"]);
-        assert_eq!(of("0.0.0.0:4222"), ["nats://127.0.0.1:4222"]);
+        assert_eq!(of("0.0.0.0:4222"), ["nats://127.0.0.1:4222", "nats://[fe80::1]:4222"]);
         assert_eq!(of("[::]:4222"), ["nats://127.0.0.1:4222", "nats://[fe80::1]:4222"]);
     }
 

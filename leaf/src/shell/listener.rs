@@ -1,6 +1,7 @@
 //! The kinds of listeners a program has.
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -121,6 +122,8 @@ impl Open {
                 // Both were ready, and this one was drawn: those who are here were told already.
                 Ok(_) if server.node.borrow().is_lame_duck() => return,
                 Ok((stream, remote)) => {
+                    // An IPv4 client of a listener for both is one of IPv4.
+                    let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
                     let tls = self.tls.borrow().clone();
                     spawn_local(server.clone().serve(stream, remote, (self.listener.peer)(), tls));
                 }

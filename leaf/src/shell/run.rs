@@ -1,9 +1,10 @@
 //! From the command line to the last connection: what both programs do, in order.
 
 use jiff::tz::TimeZone;
+use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -300,12 +301,30 @@ async fn listen(host: &str, port: Option<u16>, what: &str) -> Result<(TcpListene
     // As Go does: a name that has both is taken by its IPv4 address.
     found.sort_by_key(SocketAddr::is_ipv6);
     let address = *found.first().ok_or_else(|| failed(io::ErrorKind::AddrNotAvailable.into()))?;
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.map_err(failed)?;
-    socket.set_reuseaddr(true).map_err(failed)?;
-    socket.bind(address).map_err(failed)?;
-    let listener = socket.listen(BACKLOG).map_err(failed)?;
+    // As Go does: every address is every one of both families, where there is IPv6.
+    if address.ip() == Ipv4Addr::UNSPECIFIED {
+        match listen_on((Ipv6Addr::UNSPECIFIED, port).into()) {
+            Ok(listener) => {
+                let port = listener.local_addr().map_err(failed)?.port();
+                return Ok((listener, SocketAddr::new(address.ip(), port)));
+            }
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::AFNOSUPPORT) => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    let listener = listen_on(address).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok((listener, address))
+}
+
+fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    if address.ip() == Ipv6Addr::UNSPECIFIED {
+        rustix::net::sockopt::set_ipv6_v6only(&socket, false)?;
+    }
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// What the server's key is made of.
@@ -517,5 +536,27 @@ impl Running<'_> {
         }
         info!("Reloaded server configuration ({digest})");
         Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail")]
+mod tests {
+    use super::*;
+
+    /// As with nats-server, whose `0.0.0.0` is Go's: clients that try `::1` first for `localhost` were refused.
+    #[tokio::test]
+    async fn every_address_is_of_both_families() {
+        let (listener, address) = listen("0.0.0.0", None, "port").await.unwrap();
+        assert!(address.is_ipv4() && address.port() != 0);
+        let mut hosts = vec!["127.0.0.1"];
+        if std::net::TcpListener::bind("[::1]:0").is_ok() {
+            hosts.push("::1");
+        }
+        for host in hosts {
+            let client = std::net::TcpStream::connect((host, address.port())).unwrap();
+            let (_, remote) = listener.accept().await.unwrap();
+            assert_eq!(remote.ip().to_canonical(), client.local_addr().unwrap().ip(), "{host}");
+        }
     }
 }
