@@ -174,6 +174,18 @@ fn monitoring_shows_mqtt() {
     assert!(page.contains("petiole_mqtt_clients{version=\"3.1.1\"} 1\n"), "{page}");
 }
 
+/// The tools that read mosquitto's figures find ours; `#` does not show them.
+#[test]
+fn figures_are_where_mosquitto_has_them() {
+    let server = Server::start("mqtt-sys", MQTT);
+    let mut all = subscriber(&server, 2, "all", &["#"]);
+    let mut tool = subscriber(&server, 2, "tool", &["$SYS/broker/clients/+"]);
+    let heard = tool.packets_so_far();
+    assert_eq!(heard.len(), 5);
+    assert!(heard.contains(&packet(0x31, "'$SYS/broker/clients/connected' 32")), "{heard:?}");
+    assert!(all.packets_so_far().is_empty());
+}
+
 #[test]
 fn mosquitto_clients_come_and_go() {
     let server = Server::start("mqtt-mosquitto", MQTT);

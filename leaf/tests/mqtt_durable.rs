@@ -68,8 +68,8 @@ fn sessions_and_their_messages_survive_a_kill() {
     // A clean start ends it for good.
     let mut device = connect(&server);
     assert_eq!(device.ask(&connect_packet(2, "device")), bytes("20 02 00 00"));
-    device.send(&bytes("e0 00"));
-    device.ends();
+    // Nobody waits for that end to be on disk, but this comes after it.
+    assert_eq!(device.ask(&packet(0x33, "'later' 0001 6c")), bytes("40 02 0001"));
     server.kill_and_restart();
     let mut device = connect(&server);
     assert_eq!(device.ask(&connect_packet(0, "device")), bytes("20 02 00 00"));

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use super::journal::Journal;
 use super::{Retained, Sessions, headers};
+use crate::account::AccountId;
 use crate::message::Message;
 use crate::node::{Loading, Nanos, Out, Promises, Sub};
 
@@ -36,11 +37,27 @@ pub(crate) struct Shared {
     pub(crate) loading: Option<Box<Loading>>,
     /// What acknowledgements rest on.
     pub(crate) promises: Promises,
+    /// Who wants to hear of the server.
+    pub(crate) broker_watch: Watch,
     /// Counters.
     pub(crate) tally: Tally,
     /// Scratch: the topic of a message that did not come by MQTT, and its properties.
     topic: Vec<u8>,
     properties: Vec<u8>,
+}
+
+/// Accounts that get `$SYS/broker/…`.
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    pub(crate) accounts: std::collections::BTreeSet<AccountId>,
+    /// When next.
+    pub(crate) due: Nanos,
+}
+
+impl Watch {
+    pub(crate) fn due(&self) -> Option<Nanos> {
+        (!self.accounts.is_empty()).then_some(self.due)
+    }
 }
 
 /// Counters of MQTT, as monitoring shows them.

@@ -1,5 +1,6 @@
 //! What the node does for connections that speak MQTT.
 
+mod broker_topics;
 mod journal;
 mod publish;
 mod session;
@@ -168,6 +169,6 @@ impl Node {
         let disk = shared.journal.as_ref().and_then(|journal| journal.log().deadline());
         let disk =
             disk.map(|at| self.now.saturating_add(u64::try_from(at - self.wall_time()).unwrap_or(0).max(DISK_PAUSE)));
-        shared.sessions.next_due().into_iter().chain(disk).min()
+        shared.sessions.next_due().into_iter().chain(disk).chain(shared.broker_watch.due()).min()
     }
 }

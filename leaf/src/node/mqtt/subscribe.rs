@@ -2,7 +2,8 @@
 
 use mqtt_bridge::packet::{Request, RetainHandling, Subscribe, Unsubscribe};
 use mqtt_bridge::topic::Asked;
-use mqtt_bridge::{QoS, Reason, Subscription, subject as mapping};
+use mqtt_bridge::{Forwarded, Outgoing, QoS, Reason, Stored, Subscription, subject as mapping};
+use std::rc::Rc;
 
 use super::super::{Node, SUBSCRIPTION_BYTES_PER_CONNECTION_MAX};
 use crate::auth::permissions::SubscribeDecision;
@@ -127,7 +128,13 @@ impl Node {
         let Some(peer) = self.mqtt_peer(slot) else { return };
         let Some(how) = peer.connection.session().and_then(|session| session.subscription(index)) else { return };
         let filter: Box<str> = how.inner().into();
-        let found = self.shared().retained.matching(account, &filter, now);
+        let mut found = self.shared().retained.matching(account, &filter, now);
+        if filter.starts_with(super::broker_topics::PREFIX) {
+            self.watch_broker(account);
+            let topics = self.broker_topics();
+            let wanted = topics.iter().filter(|(topic, _)| mqtt_bridge::topic::matches(&filter, topic));
+            found.extend(wanted.map(|(topic, value)| Rc::new(said(topic, value))));
+        }
         let mut subject = Vec::new();
         for stored in found {
             subject.clear();
@@ -169,4 +176,18 @@ impl Node {
             peer.connection.unsuback(unsubscribe.id, &answers, promise, shared.synced, out);
         });
     }
+}
+
+/// A message of the server's own.
+fn said(topic: &str, value: &str) -> Stored {
+    Stored::new(&Outgoing {
+        topic,
+        qos: QoS::AtMostOnce,
+        retain: true,
+        expires: None,
+        forwarded: Forwarded::default(),
+        payload: value.as_bytes(),
+        serial: 0,
+        stored: None,
+    })
 }
