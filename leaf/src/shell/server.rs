@@ -36,6 +36,8 @@ const SLICES_MAX: usize = 32;
 const TLS_PLAIN_BYTES: usize = 16 * 1024;
 /// How long the last bytes for a closed connection may take.
 const FAREWELL_WITHIN: Duration = Duration::from_secs(1);
+/// What is still read of a closed connection, so that its last words arrive. Who goes on sending is cut off.
+const LINGER_BYTES: usize = 4 * 1024 * 1024;
 /// Passwords compared at the same time; bcrypt is slow by design and must not take every core.
 const PASSWORD_CHECKS_MAX: usize = 1;
 
@@ -549,11 +551,13 @@ impl Reader {
         drop(socket);
         let rest = async {
             let mut sink = [0; 4096];
-            while read.readable().await.is_ok() {
+            let mut left = LINGER_BYTES;
+            while left > 0 && read.readable().await.is_ok() {
                 match read.try_read(&mut sink) {
                     Ok(0) => return,
+                    Ok(n) => left = left.saturating_sub(n),
                     Err(error) if error.kind() != io::ErrorKind::WouldBlock => return,
-                    _ => {}
+                    Err(_) => {}
                 }
             }
         };
