@@ -106,10 +106,17 @@ impl Node {
     /// Those of connection `without` do not count. With `enough` the count may stop there.
     fn heard_on(&self, link: u32, pattern: &[u8], members: &[SubId], without: Option<SubId>, enough: u32) -> u32 {
         let Some(to) = self.conns.get(link as usize).and_then(|conn| conn.core.link.as_ref()) else { return 0 };
+        // A leaf node need not hear of the others' tokens, a thousand of them, but of one that it brought itself and that
+        // came from somewhere else, too: there is a loop through it.
+        let strange =
+            to.role == Role::Hub && pattern.starts_with(link::LOOP_PREFIX) && self.sub_of(link, pattern).is_none();
         let mut sum = 0;
         for id in members {
             let Some(sub) = self.subs.get(*id).filter(|sub| sub.conn != link && without != Some(*id)) else { continue };
             let holder = self.conns.get(sub.conn as usize).and_then(|conn| conn.core.link.as_deref());
+            if strange && holder.is_some_and(|holder| holder.role == Role::Hub) {
+                continue;
+            }
             if is_heard(holder, to, pattern) {
                 sum += sub.weight.max(1);
                 if sum >= enough {
@@ -118,6 +125,16 @@ impl Node {
             }
         }
         sum
+    }
+
+    /// Whether somebody of this server, whom all links hear of, subscribes to the same without `besides`: then no link
+    /// hears anything new. A few are looked at, so that a thousand leaf nodes that ask for the same cost little.
+    fn is_known_to_all(&self, members: &[SubId], besides: Option<SubId>) -> bool {
+        const LOOKED_AT: usize = 8;
+        members.iter().take(LOOKED_AT).filter(|id| besides != Some(**id)).any(|id| {
+            let conn = self.subs.get(*id).and_then(|sub| self.conns.get(sub.conn as usize));
+            conn.is_none_or(|conn| conn.core.link.is_none())
+        })
     }
 
     /// A subscription came: links that hear of it are told, unless they know.
@@ -133,11 +150,20 @@ impl Node {
         if self.accounts.get(gone.account).links.is_empty() {
             return;
         }
+        if gone.queue.is_none() {
+            let left = self.accounts.get(gone.account).interest.members(&gone.subject, None);
+            if self.is_known_to_all(left, None) {
+                return;
+            }
+        }
         let links = std::mem::take(&mut self.accounts.get_mut(gone.account).links);
         let holder = self.conns.get(gone.conn as usize).and_then(|conn| conn.core.link.clone());
         for &link in links.iter().filter(|&&link| link != gone.conn) {
             let Some(to) = self.conns.get(link as usize).and_then(|conn| conn.core.link.as_ref()) else { continue };
-            if !is_heard(holder.as_deref(), to, &gone.subject) {
+            let is_token = gone.subject.starts_with(link::LOOP_PREFIX);
+            if !is_heard(holder.as_deref(), to, &gone.subject)
+                || is_token && to.role == Role::Hub && self.sub_of(link, &gone.subject).is_none()
+            {
                 continue;
             }
             let enough = if gone.queue.is_some() { u32::MAX } else { 1 };
@@ -152,6 +178,10 @@ impl Node {
 
     /// Tells links of subscription `of`, which is new or has another weight.
     fn tell(&mut self, account: AccountId, pattern: &[u8], queue: Option<&[u8]>, of: SubId, enough: u32) {
+        if queue.is_none() && self.is_known_to_all(self.accounts.get(account).interest.members(pattern, None), Some(of))
+        {
+            return;
+        }
         let links = std::mem::take(&mut self.accounts.get_mut(account).links);
         for &link in &links {
             if self.heard_on(link, pattern, &[of], None, 1) == 0 {
@@ -348,6 +378,11 @@ impl Node {
     /// Links that came up or went down since this was last asked.
     pub fn poll_link_event(&mut self) -> Option<LinkEvent> {
         self.link_events.pop_front()
+    }
+
+    /// How many links to hubs are up.
+    pub fn uplinks(&self) -> usize {
+        self.remotes.iter().filter(|remote| remote.link().is_some()).count()
     }
 
     /// The link to a hub that is up in this account.
