@@ -534,7 +534,8 @@ impl Reader {
                 Some(Read::Bytes) => continue,
                 Some(Read::End) => CloseReason::ClientClosed,
                 Some(Read::Failed) => CloseReason::ReadError,
-                None => return self.linger().await,
+                // Boxed, for its buffer would be a part of every connection.
+                None => return Box::pin(self.linger()).await,
             };
             let id = self.socket.id;
             return self.server.with_node(|node, now| node.closed(now, id, reason));
