@@ -261,7 +261,7 @@ impl Directory {
         for user in &auth.users {
             let proof = Proof::Password(user.password.clone());
             let member =
-                builder.member(&user.name, user.account, user.permissions.as_ref(), &user.connection_types, proof)?;
+                builder.member(&user.name, user.account, user.permissions.as_deref(), &user.connection_types, proof)?;
             if users.insert(user.name.clone(), member).is_some() {
                 return Err(format!("duplicate user {:?}", user.name));
             }
@@ -273,7 +273,7 @@ impl Directory {
             let member = builder.member(
                 &user.nkey,
                 user.account,
-                user.permissions.as_ref(),
+                user.permissions.as_deref(),
                 &user.connection_types,
                 Proof::Signature,
             )?;
@@ -722,7 +722,7 @@ mod tests {
         let with = |user: User| Auth { users: vec![user], ..Auth::default() };
 
         let stricter = Permissions { publish: Rules { allow: Some(vec![]), deny: vec![] }, ..Permissions::default() };
-        let changed = User { permissions: Some(stricter), ..user("alice", "secret", 0) };
+        let changed = User { permissions: Some(stricter.into()), ..user("alice", "secret", 0) };
         assert!(still(with(changed), &["$G"]).unwrap().permissions.is_some());
         assert!(still(with(user("alice", "other", 0)), &["$G"]).is_none());
         assert!(still(with(user("alicia", "secret", 0)), &["$G"]).is_none());

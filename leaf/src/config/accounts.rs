@@ -107,7 +107,7 @@ fn account(draft: &mut Draft, entry: &Entry) -> Result<(), Error> {
     entries(map, &mut draft.notes, unknown_field, |key, node, notes| {
         match key {
             "users" => members = (node.at.clone(), users(node, notes)?),
-            "default_permissions" => default = Some(permissions(node, notes)?),
+            "default_permissions" => default = Some(permissions(node, notes)?.into()),
             "mappings" | "maps" => account.mappings = mappings(node, notes)?,
             "limits" => account.limits = limits(node, notes)?,
             "exports" => account.exports = exports::exports(node, notes)?,

@@ -1,6 +1,7 @@
 //! Who may log in: `authorization`, and the users that accounts have.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::defaults::GLOBAL_ACCOUNT;
@@ -40,7 +41,7 @@ impl Users {
     }
 
     /// Gives those who have no permissions of their own these.
-    pub(super) fn permit(&mut self, default: Option<&Permissions>) {
+    pub(super) fn permit(&mut self, default: Option<&Arc<Permissions>>) {
         let named = self.named.iter_mut().map(|user| &mut user.permissions);
         let nkeys = self.nkeys.iter_mut().map(|user| &mut user.permissions);
         named.chain(nkeys).filter(|own| own.is_none()).for_each(|own| *own = default.cloned());
@@ -54,7 +55,7 @@ pub(super) struct Authorization {
     password: Option<String>,
     token: Option<String>,
     users: Option<Users>,
-    permissions: Option<Permissions>,
+    permissions: Option<Arc<Permissions>>,
     timeout: Option<Duration>,
     callout: Option<Callout>,
 }
@@ -89,7 +90,7 @@ fn block(node: &Node, notes: &mut Notes) -> Result<Authorization, Error> {
             "timeout" => auth.timeout = timeout(node, notes)?,
             "users" => auth.users = Some(users(node, notes)?),
             "default_permissions" | "default_permission" | "permissions" => {
-                auth.permissions = Some(permissions(node, notes)?);
+                auth.permissions = Some(permissions(node, notes)?.into());
             }
             "auth_callout" | "auth_hook" => auth.callout = Some(callout(node, notes)?),
             "proxy_required" => refuse_true(key, node)?,
@@ -205,7 +206,7 @@ fn user(node: &Node, notes: &mut Notes) -> Result<Either, Error> {
             "user" | "username" => name = some(node)?,
             "pass" | "password" => password = some(node)?,
             "nkey" => nkey = some(node)?,
-            "permissions" | "permission" | "authorization" => permitted = Some(permissions(node, notes)?),
+            "permissions" | "permission" | "authorization" => permitted = Some(permissions(node, notes)?.into()),
             "allowed_connection_types" | "connection_types" | "clients" => connection_types = types(node)?,
             "proxy_required" => refuse_true(key, node)?,
             _ => return Ok(Taken::No),

@@ -106,12 +106,12 @@ impl Flags {
         let auth = &mut config.auth;
         let old = auth.users.pop();
         if let Some(token) = self.token.as_ref().filter(|token| !token.is_empty()) {
-            auth.token = Some(Secret::new(token));
+            auth.token = Some(Secret::new(token.as_str()));
             return Ok(());
         }
         let (name, password) = old.map_or((None, None), |user| (Some(user.name), Some(user.password)));
         let name = self.user.clone().or(name).filter(|name| !name.is_empty());
-        let password = self.password.as_ref().map(Secret::new).or(password);
+        let password = self.password.as_deref().map(Secret::new).or(password);
         match (name, password) {
             (Some(name), password) => {
                 let password = password.unwrap_or_else(|| Secret::new(""));

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::links::Leafnodes;
@@ -285,11 +286,11 @@ pub enum Delete {
 
 /// A password or token as configured; `Debug` never prints it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret(Arc<str>);
 
 impl Secret {
     /// Wraps a plain text or bcrypt hash.
-    pub fn new(text: impl Into<String>) -> Self {
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
         Self(text.into())
     }
 
@@ -314,8 +315,8 @@ pub struct User {
     pub password: Secret,
     /// Index into `Config::accounts`.
     pub account: usize,
-    /// What it may do; `None` is everything.
-    pub permissions: Option<Permissions>,
+    /// What it may do; `None` is everything. Users of the same default share it.
+    pub permissions: Option<Arc<Permissions>>,
     /// `allowed_connection_types`; empty allows all.
     pub connection_types: Vec<String>,
 }
@@ -327,8 +328,8 @@ pub struct NkeyUser {
     pub nkey: String,
     /// Index into `Config::accounts`.
     pub account: usize,
-    /// What it may do; `None` is everything.
-    pub permissions: Option<Permissions>,
+    /// What it may do; `None` is everything. Users of the same default share it.
+    pub permissions: Option<Arc<Permissions>>,
     /// `allowed_connection_types`; empty allows all.
     pub connection_types: Vec<String>,
 }

@@ -250,6 +250,7 @@ impl<'a, 's, 'p> Reader<'a, 's, 'p> {
             self.skip();
             if self.cursor.eat('}') {
                 let around = self.outer.pop().unwrap_or_default();
+                self.map.close();
                 return Ok(Value::Map(mem::replace(&mut self.map, around)));
             }
             match self.cursor.peek() {

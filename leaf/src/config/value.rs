@@ -142,28 +142,51 @@ pub(super) struct Entry {
     pub(super) used: bool,
 }
 
+/// Up to so many entries are looked through one by one: there are many small maps, and few large ones.
+const UNINDEXED_MAX: usize = 16;
+
 /// Entries in the order of the file; of two with the same key the later counts.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Map {
     entries: Vec<Entry>,
-    index: HashMap<String, usize>,
+    /// Where each key is, once there are many.
+    #[allow(clippy::box_collection, reason = "most maps have none, and pay a word for it")]
+    index: Option<Box<HashMap<String, usize>>>,
 }
 
 impl Map {
     /// Adds an entry, or replaces the value of the one with this key.
     pub(super) fn set(&mut self, entry: Entry) {
-        match self.index.get(&entry.key) {
-            Some(&i) => self.entries[i] = entry,
-            None => {
-                self.index.insert(entry.key.clone(), self.entries.len());
-                self.entries.push(entry);
-            }
+        if let Some(at) = self.find(&entry.key) {
+            self.entries[at] = entry;
+            return;
         }
+        if let Some(index) = &mut self.index {
+            index.insert(entry.key.clone(), self.entries.len());
+        }
+        self.entries.push(entry);
+        if self.index.is_none() && self.entries.len() > UNINDEXED_MAX {
+            let places = self.entries.iter().enumerate().map(|(at, entry)| (entry.key.clone(), at));
+            self.index = Some(Box::new(places.collect()));
+        }
+    }
+
+    fn find(&self, key: &str) -> Option<usize> {
+        match &self.index {
+            Some(index) => index.get(key).copied(),
+            None => self.entries.iter().position(|entry| entry.key == key),
+        }
+    }
+
+    /// There will be no more entries.
+    pub(super) fn close(&mut self) {
+        self.entries.shrink_to_fit();
     }
 
     /// The value of `key` as a variable; marks it as used.
     pub(super) fn refer(&mut self, key: &str) -> Option<&Value> {
-        let entry = &mut self.entries[*self.index.get(key)?];
+        let at = self.find(key)?;
+        let entry = &mut self.entries[at];
         entry.used = true;
         Some(&entry.node.value)
     }
