@@ -150,7 +150,7 @@ const UNINDEXED_MAX: usize = 16;
 pub(super) struct Map {
     entries: Vec<Entry>,
     /// Where each key is, once there are many.
-    #[allow(clippy::box_collection, reason = "most maps are small and have none: 8 bytes instead of 48")]
+    #[allow(clippy::box_collection, reason = "most maps have none, and pay a word for it")]
     index: Option<Box<HashMap<String, usize>>>,
 }
 
