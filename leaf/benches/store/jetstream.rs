@@ -32,7 +32,7 @@ pub(crate) fn appends(
     let sync = if always { "sync_interval: always" } else { "" };
     let config = directory.join("server.conf");
     let store = directory.display();
-    fs::write(&config, format!("listen: 127.0.0.1:{port}\njetstream {{ store_dir: \"{store}\" {sync} }}\n"))?;
+    fs::write(&config, format!("listen: 127.0.0.1:{port}\njetstream {{\n store_dir: \"{store}\"\n {sync}\n}}\n"))?;
     let spawned = Command::new("nats-server").arg("-c").arg(&config).stderr(Stdio::null()).spawn();
     let Ok(child) = spawned else { return Ok(None) };
     let server = Server(child);

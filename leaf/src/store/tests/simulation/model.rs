@@ -169,17 +169,14 @@ impl Model {
         if last < self.acked || present.last_key_value().is_some_and(|(&seq, _)| seq > last) {
             return Err(format!("last number is {last}, {} was acknowledged", self.acked));
         }
-        self.messages.retain(|seq, message| message.acked || present.contains_key(seq));
         for (seq, message) in &mut self.messages {
-            if present.contains_key(seq) {
-                (message.acked, message.gone) = (true, Gone::No);
-            } else {
+            message.acked = true;
+            message.gone = match message.gone {
+                _ if present.contains_key(seq) => Gone::No,
+                Gone::Asked(commit) if before.is_committed(commit) => Gone::Asked(0),
                 // What a limit took may come back until a commit says that it is gone, which no full disk takes.
-                message.gone = match message.gone {
-                    Gone::Asked(commit) if before.is_committed(commit) => Gone::Asked(0),
-                    _ => Gone::Free,
-                };
-            }
+                _ => Gone::Free,
+            };
         }
         self.recover_kept(log)
     }
