@@ -484,7 +484,7 @@ fn run(seed: u64) -> (u64, usize, usize) {
 #[allow(clippy::disallowed_methods, reason = "how long to run is not for the simulation to decide")]
 fn seeds() -> u64 {
     let given = std::env::var("PETIOLE_SIM_SEEDS").ok().and_then(|text| text.parse().ok());
-    given.unwrap_or(20_000)
+    given.unwrap_or(1_000)
 }
 
 #[test]
