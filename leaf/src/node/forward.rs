@@ -567,3 +567,6 @@ impl Slot {
         warn!("Log {} did not take {} messages: {why}", self.forward.name, std::mem::take(&mut self.untold));
     }
 }
+
+#[cfg(test)]
+mod tests;
