@@ -200,7 +200,7 @@ impl Node {
             Answer::Opened { log, result } => self.log_opened(log.0 as usize, result.map(|opened| *opened)),
             Answer::Batch { log, result } => {
                 if let Some(outbox) = self.outbox_mut(log) {
-                    outbox.batch_done(now, wall, result);
+                    outbox.batch_done(wall, result);
                 }
                 self.notice_failure(log.0 as usize);
             }
@@ -294,7 +294,7 @@ impl Node {
         self.forwards.woken = true;
         let slot = &mut self.forwards.slots[at];
         let taken = match &mut slot.outbox {
-            Some(outbox) => outbox.capture(now, wall, message),
+            Some(outbox) => outbox.capture(wall, message),
             None => {
                 slot.missed += 1;
                 Err(NotTaken::Log(Refused::Failed("not open yet".to_owned())))

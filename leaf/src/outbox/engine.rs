@@ -236,14 +236,14 @@ impl Outbox {
     ///
     /// # Errors
     /// When it is not taken; its publisher is to be told with [`Self::refusal`].
-    pub fn capture(&mut self, now: Nanos, wall: Time, message: &Message<'_>) -> Result<u64, NotTaken> {
+    pub fn capture(&mut self, wall: Time, message: &Message<'_>) -> Result<u64, NotTaken> {
         let taken = self.take_in(wall, message);
         match &taken {
             Ok(appended) if appended.duplicate => self.figures.duplicates += 1,
             Ok(_) => self.figures.captured += 1,
             Err(_) => self.figures.not_taken += 1,
         }
-        self.note_losses(now);
+        self.note_losses();
         let appended = taken?;
         if !message.reply.is_empty() {
             self.acks.push(appended, message.reply);
@@ -298,12 +298,12 @@ impl Outbox {
     }
 
     /// The batch is done, or stopped at an error.
-    pub fn batch_done(&mut self, now: Nanos, wall: Time, result: Result<(), DiskError>) {
+    pub fn batch_done(&mut self, wall: Time, result: Result<(), DiskError>) {
         self.log.batch_done(wall, result);
         if self.log.failed().is_some() {
             self.figures.not_taken += self.acks.forget() as u64;
         }
-        self.note_losses(now);
+        self.note_losses();
     }
 
     /// The link is up.
@@ -456,7 +456,7 @@ impl Outbox {
     /// Time has passed.
     pub fn tick(&mut self, now: Nanos, wall: Time) {
         self.log.tick(wall);
-        self.note_losses(now);
+        self.note_losses();
         self.upstream.tick(now);
         if self.trim_due.is_some_and(|due| due <= now) {
             self.trim(wall);
@@ -495,7 +495,7 @@ impl Outbox {
     }
 
     /// What a limit took from the log before it was confirmed.
-    fn note_losses(&mut self, _now: Nanos) {
+    fn note_losses(&mut self) {
         let first = self.log.first_seq();
         let confirmed = self.upstream.confirmed();
         if first > confirmed + 1 {

@@ -10,6 +10,7 @@
 //! `<leaf>` is drawn when a log is first made and kept in it: a leaf whose flash was wiped begins at sequence 1 again, and must
 //! not be taken for its former self.
 
+use crate::message::header as header_value;
 use crate::store::Seq;
 
 /// The first line of a header block (ADR-4).
@@ -22,33 +23,20 @@ const TTL: &[u8] = b"Nats-TTL";
 const EXPECTED: &[u8] = b"Nats-Expected-";
 const OUR_MSG_ID: &[u8] = b"Petiole-Msg-Id: ";
 
-/// The fields of a header block, as bytes of the line without its end. What is no field is passed over.
-fn fields(headers: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    headers.split(|&b| b == b'\n').skip(1).filter_map(|line| {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let colon = line.iter().position(|&b| b == b':')?;
-        Some((&line[..colon], line[colon + 1..].trim_ascii()))
-    })
-}
-
-fn field<'a>(headers: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    fields(headers).find(|(key, _)| *key == name).map(|(_, value)| value)
-}
-
 /// The publisher's name for its message; empty for none.
 pub(super) fn msg_id(headers: &[u8]) -> &[u8] {
-    field(headers, MSG_ID).unwrap_or_default()
+    header_value(headers, MSG_ID).unwrap_or_default()
 }
 
 /// Whether the message depends on the state of a stream.
 pub(super) fn has_expectation(headers: &[u8]) -> bool {
-    fields(headers).any(|(key, _)| key.starts_with(EXPECTED))
+    headers.split(|&b| b == b'\n').skip(1).any(|line| line.starts_with(EXPECTED))
 }
 
 /// How long the message may live, nanoseconds: seconds, or a row of numbers with `h`, `m`, `s` (Go's durations). `None` if it
 /// does not say, or not properly (the hub's stream will refuse it).
 pub(super) fn time_to_live(headers: &[u8]) -> Option<i64> {
-    let text = std::str::from_utf8(field(headers, TTL)?).ok()?;
+    let text = std::str::from_utf8(header_value(headers, TTL)?).ok()?;
     if let Ok(seconds) = text.parse::<u32>() {
         return (seconds > 0).then(|| i64::from(seconds) * 1_000_000_000);
     }

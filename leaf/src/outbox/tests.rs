@@ -17,12 +17,12 @@ fn nothing_goes_up_before_the_name_is_on_disk() {
     let mut outbox = Outbox::new(forward, log, 0, "first").unwrap();
     outbox.link_up(0);
     let message = crate::message::Message { subject: b"a", reply: b"", header_len: 0, body: b"", framed: b"" };
-    outbox.capture(0, 0, &message).unwrap();
+    outbox.capture(0, &message).unwrap();
     let mut commits = 0;
     while let Some(batch) = outbox.poll_batch(0) {
         assert!(matches!(outbox.poll_up(0, &mut |_| true), Up::Nothing));
         batch.ops.iter().try_for_each(|op| disk.perform(op)).unwrap();
-        outbox.batch_done(0, 0, Ok(()));
+        outbox.batch_done(0, Ok(()));
         commits += 1;
     }
     assert!(commits > 0 && matches!(outbox.poll_up(0, &mut |_| true), Up::Want(_)));

@@ -228,7 +228,7 @@ impl World {
     }
 
     fn publish(&mut self, name: Name, before: u64, again: bool) {
-        let (now, wall) = (self.now, self.wall());
+        let wall = self.wall();
         let header = format!("NATS/1.0\r\nNats-Msg-Id: {}\r\n\r\n", name.payload());
         let body = [header.as_bytes(), name.payload().as_bytes()].concat();
         let (subject, reply) = (name.subject(), format!("r.{}.{}", name.sensor, name.number));
@@ -240,7 +240,7 @@ impl World {
             framed: b"",
         };
         let Some(outbox) = &mut self.outbox else { return };
-        let taken = outbox.capture(now, wall, &message).is_ok();
+        let taken = outbox.capture(wall, &message).is_ok();
         if taken && !again {
             self.sensors[name.sensor].open.push_back((name, before));
         }
@@ -263,7 +263,7 @@ impl World {
 
     /// One operation of the disk; what it reads it reads at once.
     fn work_disk(&mut self, may_fail: bool) {
-        let (now, wall) = (self.now, self.wall());
+        let wall = self.wall();
         let Some(outbox) = &mut self.outbox else { return };
         if self.flight.is_none() {
             self.flight = outbox.poll_batch(wall).map(|batch| (0, batch.ops));
@@ -278,7 +278,7 @@ impl World {
         }
         self.flight = None;
         let failed = matches!(result, Err(DiskError::Failed(_)));
-        outbox.batch_done(now, wall, result);
+        outbox.batch_done(wall, result);
         self.hear_acks();
         if failed {
             // The log is to be opened again: as after a crash.
