@@ -60,6 +60,8 @@ fn sessions_and_their_messages_survive_a_kill() {
         device.send(&bytes(done));
     }
     assert!(device.packets_so_far().is_empty());
+    // Nobody is told when an acknowledgement of its own is on disk, but this one comes after them all.
+    assert_eq!(watcher.ask(&packet(0x33, "'down' 0002 6b")), bytes("40 02 0002"));
     // What is done stays done.
     device.send(&bytes("e0 00"));
     device.ends();
