@@ -76,7 +76,7 @@ struct Link {
 impl Link {
     fn open(port: u16, info: bool) -> Self {
         let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         Self { stream, expected: Vec::new(), got: Vec::new(), info }
     }
 

@@ -8,7 +8,8 @@
 //!
 //! `--quick` shortens everything (and halves the precision: processor time comes in ticks of 10 ms). `--only NAME` keeps the scenarios whose name contains NAME; `--rounds N` repeats every scenario N times and prints
 //! medians; `--server NAME` keeps one server; `--peer PATH` names the nats-server to compare with (else the variable
-//! `NATS_SERVER`, else the one on the PATH; without any, ours runs alone); `--list` prints the scenarios' names.
+//! `NATS_SERVER`, else the one on the PATH; without any, ours runs alone); `--ours PATH` measures another build of
+//! petiole-leaf, such as the static one of `cross/build x86_64`; `--list` prints the scenarios' names.
 //!
 //! # How it measures
 //!
@@ -52,9 +53,11 @@
 //!   reads must get everything, in order.
 //! * `idle-connections`: 5,000 connections with a subscription each: resident memory for each; then each must still
 //!   get a message.
+//! * `floor`: not a server: the processor time and the round trip of a relay that looks at nothing, as a note.
 
 #![allow(clippy::disallowed_methods, reason = "not an engine")]
 
+mod floor;
 mod flow;
 mod machine;
 mod options;
@@ -92,6 +95,10 @@ fn main() -> ExitCode {
 
 /// The whole run; true if nothing was lost and nobody died.
 fn run() -> Result<bool> {
+    if std::env::args().nth(1).is_some_and(|first| first == "--relay") {
+        floor::relay()?;
+        return Ok(true);
+    }
     let Some(options) = Options::parse(std::env::args().skip(1))? else {
         return Ok(true);
     };
@@ -100,7 +107,7 @@ fn run() -> Result<bool> {
         chosen.iter().for_each(|scenario| println!("{}", scenario.name()));
         return Ok(true);
     }
-    if chosen.is_empty() {
+    if chosen.is_empty() && !options.wants("floor") {
         return Err("no scenario has such a name; --list prints them".into());
     }
     let mut results = Results::new(contenders(&options)?, options.rounds);
@@ -113,6 +120,12 @@ fn run() -> Result<bool> {
     for scenario in &chosen {
         compare(scenario.as_ref(), &pace, &mut results);
     }
+    if options.wants("floor") {
+        match floor::measure(&pace) {
+            Ok(text) => results.note(text),
+            Err(failure) => results.note(format!("The kernel alone was not measured: {failure}.")),
+        }
+    }
     results.note(format!("Everything else on the machine kept {:.2} cores busy meanwhile.", bystanders.cores()?));
     publish(&results, &options)?;
     Ok(results.failures.is_empty())
@@ -120,7 +133,8 @@ fn run() -> Result<bool> {
 
 /// The servers of this run, ours first.
 fn contenders(options: &Options) -> Result<Vec<Contender>> {
-    let ours = Contender::new("petiole-leaf", env!("CARGO_BIN_EXE_petiole-leaf").into());
+    let built = || env!("CARGO_BIN_EXE_petiole-leaf").into();
+    let ours = Contender::new("petiole-leaf", options.ours.clone().unwrap_or_else(built));
     let peer = peer::find_peer(options.peer.as_deref())?.map(|path| Contender::new("nats-server", path));
     if peer.is_none() {
         eprintln!("nats-server is missing (not on the PATH, no NATS_SERVER, no --peer): measuring petiole-leaf alone");

@@ -15,6 +15,8 @@ pub(crate) struct Options {
     pub(crate) rounds: usize,
     /// The nats-server to compare with.
     pub(crate) peer: Option<PathBuf>,
+    /// The petiole-leaf to measure, in place of the one built along.
+    pub(crate) ours: Option<PathBuf>,
     /// Where the report goes besides standard output.
     pub(crate) out: Option<PathBuf>,
     only: Vec<String>,
@@ -40,6 +42,7 @@ impl Options {
                 "--only" => options.only.push(value()?),
                 "--server" => options.server = Some(value()?),
                 "--peer" => options.peer = Some(value()?.into()),
+                "--ours" => options.ours = Some(value()?.into()),
                 "--out" => options.out = Some(value()?.into()),
                 "--rounds" => options.rounds = value()?.parse::<usize>()?.max(1),
                 other => return Err(format!("unknown option {other}; see benches/compare/main.rs").into()),

@@ -84,6 +84,16 @@ impl Pace {
         self.connections as u64 + 1_000
     }
 
+    /// Publishing before anything counts.
+    pub(crate) fn warm_up(&self) -> Duration {
+        self.warm_up
+    }
+
+    /// Publishing that counts.
+    pub(crate) fn measured(&self) -> Duration {
+        self.measured
+    }
+
     fn has_descriptors(&self) -> bool {
         machine::descriptor_limit() >= self.descriptors()
     }
