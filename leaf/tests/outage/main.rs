@@ -7,6 +7,7 @@
 #![allow(clippy::disallowed_methods, reason = "not an engine")]
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
+mod dice;
 mod process;
 mod proxy;
 mod sensor;
@@ -15,6 +16,7 @@ mod stream;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use dice::{Dice, number};
 use process::{Process, free_port, peer};
 use proxy::{Mode, Proxy};
 use sensor::{Log, Sensor};
@@ -23,27 +25,6 @@ use stream::Stream;
 const SENSORS: usize = 4;
 /// How soon everything must be at the hub once all is mended.
 const DRAINED_WITHIN: Duration = Duration::from_secs(60);
-
-/// A small generator of draws (splitmix64).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) % n
-    }
-
-    fn millis(&mut self, from: u64, to: u64) -> Duration {
-        Duration::from_millis(from + self.below(to - from))
-    }
-}
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
 
 struct World {
     hub: Process,
