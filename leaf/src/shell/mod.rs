@@ -7,6 +7,7 @@ mod dial;
 pub mod disk;
 pub mod files;
 pub mod hammer;
+mod health;
 mod host;
 pub mod http;
 pub mod listener;
