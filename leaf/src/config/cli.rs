@@ -28,6 +28,8 @@ pub enum Invocation {
     Store(Vec<String>),
     /// `health …`: ask the running server how it is; what follows the word.
     Health(Vec<String>),
+    /// `update …`: check and write a signed update; what follows the word.
+    Update(Vec<String>),
     /// `-sl`: send a signal to a running server: `<command>[=<pid|pid file|*>]`, as given.
     Signal(String),
 }
@@ -158,6 +160,9 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Invocation, Usage
         }
         if arg == "store" {
             return Ok(Invocation::Store(args.collect()));
+        }
+        if arg == "update" {
+            return Ok(Invocation::Update(args.collect()));
         }
         if arg == "health" {
             return Ok(Invocation::Health(args.collect()));

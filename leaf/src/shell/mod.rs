@@ -20,3 +20,4 @@ pub mod server;
 pub mod signal;
 mod store_tool;
 pub mod tls;
+mod update;

@@ -20,7 +20,7 @@ use super::logs::Answers;
 use super::notify::Notifier;
 use super::resolver::{self, Worker};
 use super::server::{Server, TlsSetup};
-use super::{files, health, http, log, signal, store_tool};
+use super::{files, health, http, log, signal, store_tool, update};
 use crate::auth::callout::ServerKeys;
 use crate::auth::nkey;
 use crate::config::cli::{self, Invocation};
@@ -53,6 +53,7 @@ pub fn main(program: &'static Program) -> ExitCode {
         Ok(Invocation::HelpTls) => print(cli::tls_help()),
         Ok(Invocation::Store(arguments)) => store_tool::run(name, &arguments),
         Ok(Invocation::Health(arguments)) => health::run(name, arguments, |flags| Ok(load(flags)?.store_dir)),
+        Ok(Invocation::Update(arguments)) => update::run(name, &arguments),
         Ok(Invocation::Signal(argument)) => done(name, signal::run(&files::program_name(), &argument)),
         Err(usage) => {
             match &usage {
