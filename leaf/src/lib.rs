@@ -4,6 +4,7 @@
 
 pub mod account;
 pub mod auth;
+pub mod bundle;
 pub mod client;
 pub mod config;
 pub mod interest;

@@ -41,11 +41,38 @@ fn the_manual_has_every_option_and_no_other() {
     assert_eq!(told, known());
 }
 
+/// Of each shell, as packages get them.
 #[test]
 fn completions_have_every_option_and_no_other() {
-    let text = read("petiole-leaf.bash");
-    let list = text.rsplit_once("compgen -W '").unwrap().1.split_once('\'').unwrap().0;
-    assert_eq!(options(list), known());
+    for shell in ["bash", "zsh", "fish"] {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../images/completions");
+        let output = Command::new("python3").arg(script).args([shell, "petiole-leaf"]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).unwrap();
+        let offered: BTreeSet<String> = match shell {
+            "bash" => {
+                let list = text.rsplit_once("compgen -W '").unwrap().1.split_once('\'').unwrap().0;
+                options(list)
+            }
+            "zsh" => {
+                let lines = text.lines().filter_map(|line| line.trim_start().strip_prefix("'(-")?.split_once(')'));
+                lines.map(|(_, rest)| rest.split('[').next().unwrap().to_owned()).collect()
+            }
+            _ => text.lines().filter(|line| !line.contains(" -n ")).flat_map(fish_options).collect(),
+        };
+        assert_eq!(offered, known(), "{shell}");
+    }
+}
+
+/// What a line for fish offers: `-s p -l port`.
+fn fish_options(line: &str) -> Vec<String> {
+    let words: Vec<&str> = line.split(" -d ").next().unwrap().split(' ').collect();
+    let named = words.windows(2).filter_map(|two| match two {
+        ["-l", name] => Some(format!("--{name}")),
+        ["-s" | "-o", name] => Some(format!("-{name}")),
+        _ => None,
+    });
+    named.collect()
 }
 
 /// Both as they are and with every setting that is commented out.

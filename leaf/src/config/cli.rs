@@ -26,6 +26,10 @@ pub enum Invocation {
     HelpTls,
     /// `store …`: look after a log on disk; what follows the word.
     Store(Vec<String>),
+    /// `health …`: ask the running server how it is; what follows the word.
+    Health(Vec<String>),
+    /// `update …`: check and write a signed update; what follows the word.
+    Update(Vec<String>),
     /// `-sl`: send a signal to a running server: `<command>[=<pid|pid file|*>]`, as given.
     Signal(String),
 }
@@ -156,6 +160,12 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Invocation, Usage
         }
         if arg == "store" {
             return Ok(Invocation::Store(args.collect()));
+        }
+        if arg == "update" {
+            return Ok(Invocation::Update(args.collect()));
+        }
+        if arg == "health" {
+            return Ok(Invocation::Health(args.collect()));
         }
         let Some(dashed) = arg.strip_prefix('-').filter(|rest| !rest.is_empty()) else { break Some(arg) };
         let name = dashed.strip_prefix('-').unwrap_or(dashed);

@@ -58,6 +58,12 @@ TLS:
 Looking after a durable log, while no server has it:
     store ls|info|cat|verify|repair <dir>   more: store help
 
+Asking the running server whether it does its work:
+    health [--deep] [-c <file>]             more: health help
+
+Checking and writing a signed update of an appliance:
+    update <bundle> --key <file> …          more: update help
+
 Common:
     -h, --help                        print this
         --help_tls                    print what a tls block may hold

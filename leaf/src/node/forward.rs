@@ -30,7 +30,7 @@ const COMPLAIN_AFTER: Nanos = 10 * SECOND;
 pub(crate) type Captures = Vec<(Box<[u8]>, usize)>;
 
 #[derive(Debug)]
-enum Health {
+pub(super) enum Health {
     /// Its log is being opened.
     Opening,
     Open,
@@ -105,6 +105,14 @@ impl Forwards {
     pub(super) fn is_committed(&self, at: usize, commit: u64) -> bool {
         let outbox = self.slots.get(at).and_then(|slot| slot.outbox.as_ref());
         outbox.is_some_and(|outbox| outbox.log().is_committed(commit))
+    }
+
+    /// The logs, in order: as configured, how they are, and why one failed.
+    pub(super) fn slots(&self) -> impl Iterator<Item = (&Forward, &Health, Option<&str>)> {
+        self.slots.iter().map(|slot| {
+            let failed = slot.outbox.as_ref().and_then(|outbox| outbox.log().failed());
+            (&slot.forward, &slot.health, failed)
+        })
     }
 
     /// Nobody waits for the disk.

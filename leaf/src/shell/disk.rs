@@ -4,11 +4,12 @@ use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock, fstatvfs};
 use rustix::io::Errno;
 use std::collections::{HashMap, VecDeque};
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{Builder, JoinHandle};
+use tokio::sync::oneshot;
 
 use crate::store::{Answer, Disk, DiskError, FileId, LogId, Op, OpenError, Order, ReadError, Want};
 
@@ -19,6 +20,10 @@ const DIRECTORY_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 /// Locked as long as a process has the log open.
 const LOCK_NAME: &str = "lock";
+/// Written, synced and removed to see whether that can be done.
+const PROBE_NAME: &str = "probe";
+/// What a probe writes.
+const PROBE_BYTES: usize = 512;
 
 /// A directory that holds one log, locked against other processes.
 #[derive(Debug)]
@@ -68,6 +73,19 @@ impl Directory {
         }
         let lock = handle.try_clone().map_err(failed)?;
         Ok(Self { path: path.to_owned(), handle, _lock: lock, open: VecDeque::new() })
+    }
+
+    /// Writes a small file of no meaning and has it synced: what the next segment will need.
+    fn probe(&self) -> Result<(), String> {
+        let path = self.path.join(PROBE_NAME);
+        let write = || {
+            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(FILE_MODE).open(&path)?;
+            file.write_all(&[0; PROBE_BYTES])?;
+            file.sync_all()
+        };
+        let written = write();
+        let removed = std::fs::remove_file(&path);
+        written.and(removed).map_err(|error| format!("cannot write to {}: {error}", self.path.display()))
     }
 
     fn name(&self, id: FileId) -> PathBuf {
@@ -204,11 +222,18 @@ impl Disk for Directory {
     }
 }
 
+/// What the thread of the batches does.
+enum Work {
+    Order(Order),
+    /// Whoever asks is told whether the log's directory can be written.
+    Probe(LogId, oneshot::Sender<Result<(), String>>),
+}
+
 /// Where orders go. Batches are done by one thread, one after the other; reads by another, so that they do not wait
 /// for a sync. Both end when this is dropped, after what was ordered before.
 #[derive(Debug)]
 pub struct Disks {
-    batches: Option<Sender<Order>>,
+    batches: Option<Sender<Work>>,
     reads: Option<Sender<(LogId, PathBuf, u64, Want)>>,
     directories: HashMap<LogId, PathBuf>,
     threads: Vec<JoinHandle<()>>,
@@ -243,10 +268,20 @@ impl Disks {
                     self.directories.insert(*log, directory.clone());
                 }
                 if let Some(batches) = &self.batches {
-                    drop(batches.send(order));
+                    drop(batches.send(Work::Order(order)));
                 }
             }
         }
+    }
+
+    /// Has a little written to the directory of a log, behind what was ordered before, and synced. An error of the receiver
+    /// is that of a thread that has ended.
+    pub fn probe(&self, log: LogId) -> oneshot::Receiver<Result<(), String>> {
+        let (tell, told) = oneshot::channel();
+        if let Some(batches) = &self.batches {
+            drop(batches.send(Work::Probe(log, tell)));
+        }
+        told
     }
 }
 
@@ -260,9 +295,19 @@ impl Drop for Disks {
     }
 }
 
-fn work(orders: &Receiver<Order>, answer: &impl Fn(Answer)) {
+fn work(orders: &Receiver<Work>, answer: &impl Fn(Answer)) {
     let mut directories: HashMap<LogId, Directory> = HashMap::new();
-    while let Ok(order) = orders.recv() {
+    while let Ok(work) = orders.recv() {
+        let order = match work {
+            Work::Order(order) => order,
+            Work::Probe(log, tell) => {
+                let probed =
+                    directories.get(&log).map_or_else(|| Err("the log is not open".to_owned()), Directory::probe);
+                // Who asked may have gone.
+                let _ = tell.send(probed);
+                continue;
+            }
+        };
         let log = order.log();
         if let Order::Open { directory, .. } = &order {
             // The lock of the one before goes first.

@@ -5,13 +5,14 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 use tracing::error;
 
 use super::server::{Server, TlsSetup};
 use super::tls::ServerTls;
 use crate::client::Client;
-use crate::config::{self, Config};
+use crate::config::{self, Config, HandshakeFirst};
 use crate::mqtt::Mqtt;
 use crate::node::Peer;
 
@@ -45,6 +46,8 @@ pub struct Listener {
     pub port: &'static str,
     /// Where it is, if the configuration has it.
     pub at: fn(&Config) -> Option<Endpoint<'_>>,
+    /// Whoever connects is greeted with INFO.
+    pub greets: bool,
     /// Our side of a new connection.
     pub peer: fn() -> Box<dyn Peer>,
 }
@@ -71,6 +74,7 @@ static CLIENTS: Listener = Listener {
         let (host, tls) = (config.host.as_deref(), config.tls.as_ref());
         Some(Endpoint { host, port: config.port, tls, tls_optional: config.allow_non_tls })
     },
+    greets: true,
     peer: || Box::new(Client::new()),
 };
 
@@ -84,6 +88,7 @@ static MQTT: Listener = Listener {
         let (host, tls) = (mqtt.host.as_deref(), mqtt.tls.as_ref());
         Some(Endpoint { host, port: mqtt.port, tls, tls_optional: false })
     },
+    greets: false,
     peer: || Box::new(Mqtt::new()),
 };
 
@@ -92,11 +97,33 @@ pub(super) struct Open {
     pub(super) listener: &'static Listener,
     /// The certificates in use; changed by a reload.
     tls: RefCell<Option<Rc<TlsSetup>>>,
+    /// Where it is open.
+    pub(super) address: SocketAddr,
+    /// Whose coming is awaited, and who is told of it: one at a time.
+    awaited: RefCell<Option<(SocketAddr, oneshot::Sender<()>)>>,
 }
 
 impl Open {
-    pub(super) fn new(listener: &'static Listener, tls: Option<TlsSetup>) -> Rc<Self> {
-        Rc::new(Self { listener, tls: RefCell::new(tls.map(Rc::new)) })
+    pub(super) fn new(listener: &'static Listener, tls: Option<TlsSetup>, address: SocketAddr) -> Rc<Self> {
+        Rc::new(Self { listener, tls: RefCell::new(tls.map(Rc::new)), address, awaited: RefCell::default() })
+    }
+
+    /// Whoever comes from there is not served: that he has come is all there is to know.
+    pub(super) fn expect(&self, from: SocketAddr) -> oneshot::Receiver<()> {
+        let (tell, told) = oneshot::channel();
+        self.awaited.replace(Some((from, tell)));
+        told
+    }
+
+    fn is_awaited(&self, remote: SocketAddr) -> bool {
+        let found = self.awaited.borrow_mut().take_if(|(from, _)| *from == remote);
+        found.is_some_and(|(_, tell)| tell.send(()).is_ok())
+    }
+
+    /// Whether it greets in clear whoever connects, before a word of his.
+    pub(super) fn greets(&self) -> bool {
+        let first = self.tls.borrow().as_ref().map_or(HandshakeFirst::No, |tls| tls.first);
+        self.listener.greets && first == HandshakeFirst::No
     }
 
     /// Reads its TLS from a changed configuration.
@@ -124,6 +151,9 @@ impl Open {
                 Ok((stream, remote)) => {
                     // An IPv4 client of a listener for both is one of IPv4.
                     let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
+                    if self.is_awaited(remote) {
+                        continue;
+                    }
                     let tls = self.tls.borrow().clone();
                     spawn_local(server.clone().serve(stream, remote, (self.listener.peer)(), tls));
                 }

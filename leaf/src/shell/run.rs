@@ -20,7 +20,7 @@ use super::logs::Answers;
 use super::notify::Notifier;
 use super::resolver::{self, Worker};
 use super::server::{Server, TlsSetup};
-use super::{files, http, log, signal, store_tool};
+use super::{files, health, http, log, signal, store_tool, update};
 use crate::auth::callout::ServerKeys;
 use crate::auth::nkey;
 use crate::config::cli::{self, Invocation};
@@ -52,6 +52,8 @@ pub fn main(program: &'static Program) -> ExitCode {
         Ok(Invocation::Help) => print(&cli::help(name)),
         Ok(Invocation::HelpTls) => print(cli::tls_help()),
         Ok(Invocation::Store(arguments)) => store_tool::run(name, &arguments),
+        Ok(Invocation::Health(arguments)) => health::run(name, arguments, |flags| Ok(load(flags)?.store_dir)),
+        Ok(Invocation::Update(arguments)) => update::run(name, &arguments),
         Ok(Invocation::Signal(argument)) => done(name, signal::run(&files::program_name(), &argument)),
         Err(usage) => {
             match &usage {
@@ -195,7 +197,7 @@ async fn serve(program: &'static Program, started: Started<'_>) -> Result<(), St
         let secure = tls.is_some();
         let handed = handed.take(listener.socket);
         let (socket, address) = open_or_take(handed, at.host.unwrap_or(&host), at.port, listener.port).await?;
-        open.push((Open::new(listener, tls), socket, address, secure));
+        open.push((Open::new(listener, tls, address), socket, address, secure));
     }
     let Some(&(.., address, _)) = open.first() else { return Err("no listener for clients".to_owned()) };
     let monitor = match &config.monitor {
@@ -240,6 +242,9 @@ async fn serve(program: &'static Program, started: Started<'_>) -> Result<(), St
     }
     if let Some((listener, _)) = monitor {
         spawn_local(http::serve(server.clone(), listener, base_path));
+    }
+    if let Some(door) = health::Door::open(&server) {
+        spawn_local(door.serve(server.clone(), ports.clone()));
     }
     info!("Server is ready");
     let status = format!("Listening for clients on {address}");

@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use tokio::task::{AbortHandle, spawn_local};
 use tracing::{debug, error, warn};
 
@@ -27,6 +27,7 @@ use super::{dial, resolver};
 use crate::auth::password;
 use crate::config::{ClientTls, HandshakeFirst, Secret};
 use crate::node::{Arrival, CloseReason, Command, ConnId, Nanos, Node, OutQueue, Peer, StoreOp, TlsFacts};
+use crate::store::LogId;
 
 /// Bytes read at once, by all connections into the same buffer.
 const READ_BYTES: usize = 256 * 1024;
@@ -186,6 +187,11 @@ impl Server {
         let result = f(&mut self.node.borrow_mut(), now);
         self.pump(now);
         result
+    }
+
+    /// Whether a log's directory can be written: told once that was tried.
+    pub(super) fn probe(&self, log: LogId) -> oneshot::Receiver<Result<(), String>> {
+        self.disks.borrow().probe(log)
     }
 
     fn socket(&self, id: ConnId) -> Option<Rc<Socket>> {
