@@ -34,6 +34,7 @@ mod simulation;
 mod subs;
 mod system;
 mod thrift;
+mod trace;
 mod who;
 
 use foldhash::fast::FixedState;
@@ -75,6 +76,7 @@ pub use subs::{Sid, Sub};
 use system::System;
 pub use system::{REQUEST_BYTES_MAX, REQUESTS_MAX};
 use thrift::Thrift;
+pub use trace::EVENTS_MAX as TRACE_EVENTS_MAX;
 pub use who::Who;
 
 /// Nanoseconds since the node was made.
@@ -338,6 +340,8 @@ pub struct Node {
     spent: Vec<SubId>,
     /// Subscriptions that got the message and are to be in the log.
     traced: Vec<SubId>,
+    /// The message in hand is traced.
+    tracing: Option<Box<trace::Trace>>,
     /// How long whoever is publishing must be held back.
     hold: Nanos,
     /// Matches of the message in hand that are the node's own.
@@ -408,6 +412,7 @@ impl Node {
             holders: Vec::new(),
             spent: Vec::new(),
             traced: Vec::new(),
+            tracing: None,
             hold: 0,
             own_matches: Vec::new(),
             responses,
@@ -615,6 +620,13 @@ impl Node {
             Action::Publish(message) => {
                 self.tally.received.count(message.body.len());
                 let delivered = self.publish(slot, &message, Source::Client);
+                if !delivered && !message.reply.is_empty() && self.conns[slot as usize].peer.wants_no_responders() {
+                    self.no_responders(slot, &message);
+                }
+            }
+            Action::Traced(message) => {
+                self.tally.received.count(message.body.len());
+                let delivered = self.publish_asking(slot, &message, Source::Client);
                 if !delivered && !message.reply.is_empty() && self.conns[slot as usize].peer.wants_no_responders() {
                     self.no_responders(slot, &message);
                 }
