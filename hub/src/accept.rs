@@ -48,6 +48,7 @@ struct Offer {
     headers: bool,
     isolate: bool,
     deny_pub: Vec<String>,
+    protocol: i64,
     mode: Mode,
 }
 
@@ -121,6 +122,7 @@ impl Acceptor {
             headers: connect.headers,
             isolate: connect.isolate,
             deny_pub: connect.deny_pub,
+            protocol: connect.protocol,
         }));
         let login = wire::Connect {
             user: connect.user,
@@ -202,6 +204,7 @@ impl Handshake for Acceptor {
             account: offer.account.as_str().into(),
             isolated: offer.isolate || cx.facts.links.isolate,
             compression: offer.mode,
+            traces: offer.protocol >= PROTOCOL,
         }));
         let (remote, lid) = (cx.this.remote, cx.this.id.cid());
         info!("{remote} - lid:{lid} - Leafnode connection created for account: {account}");

@@ -12,7 +12,7 @@ use crate::auth::callout;
 use crate::auth::directory::{Connection, Credential, Identity};
 use crate::auth::nkey;
 use crate::auth::permissions::{Session, SubscribeDecision};
-use crate::message::Message;
+use crate::message::{Message, trace as trace_headers};
 use crate::node::{
     About, Action, CloseReason, Cx, Kind, Out, Peer, SUBSCRIPTION_BYTES_PER_CONNECTION_MAX, Step, Sub, Who,
 };
@@ -146,24 +146,33 @@ impl Client {
         Ok(Action::Login(Box::new(connect)))
     }
 
-    /// Checks a publish; `None` when it goes no further (and the client was told).
-    fn publish<'a>(&mut self, cx: &mut Cx<'_>, message: Message<'a>) -> Option<Message<'a>> {
+    fn publish<'a>(&mut self, cx: &mut Cx<'_>, message: Message<'a>) -> Action<'a> {
         cx.this.stats.in_msgs += 1;
         cx.this.stats.in_bytes += message.body.len() as u64;
+        if message.header_len > 0 && trace_headers::may_ask(message.headers()) {
+            return Action::Traced(message);
+        }
+        match self.violation(cx, &message) {
+            None => Action::Publish(message),
+            Some(_) => Action::None,
+        }
+    }
+
+    /// Why a message goes no further, as the client was told.
+    #[inline]
+    fn violation(&mut self, cx: &mut Cx<'_>, message: &Message<'_>) -> Option<String> {
         let mapped = is_mapped(cx, message.subject);
         if is_reserved_subject(cx, message.subject) || !mapped && !self.may_publish(cx, message.subject) {
-            self.publish_violation(cx, "Publish to", "Subject", message.subject);
-            return None;
+            return Some(self.publish_violation(cx, "Publish to", "Subject", message.subject));
         }
         if is_reserved_reply(message.reply) {
-            self.publish_violation(cx, "Publish with Reply of", "Reply", message.reply);
-            return None;
+            return Some(self.publish_violation(cx, "Publish with Reply of", "Reply", message.reply));
         }
         if self.options.pedantic && !subject::is_valid_literal(message.subject) {
             self.err(cx, "Invalid Publish Subject");
         }
         self.ok(cx);
-        Some(message)
+        None
     }
 
     fn may_publish(&mut self, cx: &Cx<'_>, subject: &[u8]) -> bool {
@@ -246,10 +255,13 @@ impl Client {
         Who::new(cx.this, Kind::Client, self.about(), self.identity.clone(), cx.accounts)
     }
 
-    fn publish_violation(&self, cx: &mut Cx<'_>, what: &str, part: &str, subject: &[u8]) {
+    #[cold]
+    fn publish_violation(&self, cx: &mut Cx<'_>, what: &str, part: &str, subject: &[u8]) -> String {
         let subject = encode::quoted(subject);
-        self.err(cx, &format!("Permissions Violation for {what} {subject}"));
+        let text = format!("Permissions Violation for {what} {subject}");
+        self.err(cx, &text);
         error!("{} - Publish Violation - {part} {subject}", self.who(cx));
+        text
     }
 
     /// What an operation before the login means: CONNECT is one; without a need to log in (or with
@@ -274,7 +286,7 @@ impl Client {
             Op::Publish { with_headers: true, .. } if !self.options.headers => {
                 return Step::Close(CloseReason::HeadersViolation);
             }
-            Op::Publish { message, .. } => self.publish(cx, message).map_or(Action::None, Action::Publish),
+            Op::Publish { message, .. } => self.publish(cx, message),
             Op::Subscribe { subject, queue, sid } => self.subscribe(cx, subject, queue, sid),
             Op::Unsubscribe { sid, max } => {
                 self.ok(cx);
@@ -385,6 +397,20 @@ impl Peer for Client {
         let may = self.may_publish(cx, subject);
         if !may {
             self.publish_violation(cx, "Publish to", "Subject", subject);
+        }
+        may
+    }
+
+    fn refuse(&mut self, cx: &mut Cx<'_>, message: &Message<'_>) -> Option<String> {
+        self.violation(cx, message)
+    }
+
+    fn may_trace_to(&mut self, cx: &mut Cx<'_>, dest: &[u8]) -> bool {
+        // What it may answer to, it need not be able to trace to.
+        let allowed = self.permissions.as_ref().is_none_or(|own| own.rules().publishes(dest));
+        let may = allowed && !is_reserved_subject(cx, dest);
+        if !may {
+            self.publish_violation(cx, "Publish to", "Subject", dest);
         }
         may
     }

@@ -1,6 +1,7 @@
 //! A message on its way from a publisher to its subscribers.
 
 pub mod header;
+pub mod trace;
 
 /// One published message; all slices point into the buffer it was read into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

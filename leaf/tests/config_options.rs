@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use config_common::Memory;
-use leaf::config::{Config, HandshakeFirst, Responses, check, remarks};
+use leaf::config::{Config, HandshakeFirst, Responses, TraceTo, check, remarks};
 
 fn good(text: &str) -> Config {
     Memory::new(text).read().unwrap_or_else(|errors| panic!("{text}: {errors}"))
@@ -179,6 +179,11 @@ fn accounts_and_mappings() {
     assert!(config.auth.users[0].permissions.is_some());
     assert_eq!(config.system_account.as_deref(), Some("SYS"));
     assert_eq!(good("no_system_account: true").system_account, None);
+    let trace = |text: &str| good(&format!("accounts {{ A {{ msg_trace: {text} }} }}")).accounts[1].trace.clone();
+    assert_eq!(trace("x.y"), Some(TraceTo { dest: "x.y".to_owned(), sampling: 100 }));
+    assert_eq!(trace("{dest: x, sampling: \"7%\"}"), Some(TraceTo { dest: "x".to_owned(), sampling: 7 }));
+    let odd = good("accounts { A { msg_trace: {sampling: 7} } }");
+    assert!(odd.accounts[1].trace.is_none() && odd.warnings[0].contains("sampling ignored"), "{:?}", odd.warnings);
     for (text, complaint) in [
         (
             "mappings { a: [{dest: b, weight: 60}, {dest: c, weight: 60}] }",
@@ -189,7 +194,17 @@ fn accounts_and_mappings() {
         ("mappings { a..b: c }", "Subject \"a..b\" is not a valid subject"),
         ("mappings { a: {dest: b, weight: 101} }", "Invalid weight 101"),
         ("accounts: [A, A]", "Duplicate Account Entry: A"),
-        ("accounts { A { msg_trace: x } }", "1:15: \"msg_trace\" is not supported yet"),
+        ("accounts { A { msg_trace: \"x.*\" } }", "1:15: Trace destination \"x.*\" is not valid"),
+        (
+            "accounts { A { msg_trace: 1 } }",
+            "Expected account message trace \"msg_trace\" to be a string or a map/struct",
+        ),
+        ("accounts { A { trace_dest: {dest: x, sampling: 0} } }", "sampling value 0 is invalid, needs to be [1..100]"),
+        (
+            "accounts { A { trace_dest: {dest: x, sampling: \"a%\"} } }",
+            "Invalid trace destination sampling value \"a%\"",
+        ),
+        ("accounts { A { trace_dest: {dest: x, by: 1} } }", "Unknown field \"by\" parsing account message trace"),
         ("accounts { A { zz: 1 } }", "1:15: unknown field \"zz\""),
         ("accounts { A { limits { zz: 1 } } }", "Unknown field \"zz\" parsing account limits"),
     ] {

@@ -46,6 +46,8 @@ pub struct Account {
     pub(crate) service_subs: Vec<SubId>,
     /// The node has a subscription for answers to requests from other accounts.
     pub(crate) hears_answers: bool,
+    /// Where traces go of messages that only `traceparent` wants traced.
+    pub trace: Option<Box<config::TraceTo>>,
     /// What it may use.
     pub limits: config::AccountLimits,
     /// Connections logged in now.
@@ -179,6 +181,7 @@ impl Accounts {
             account.mappings = Mappings::default();
             account.imports = Imports::default();
             account.limits = config::AccountLimits::default();
+            account.trace = None;
         }
         self.configured.clear();
         for (account, mappings) in config.accounts.iter().zip(mappings) {
@@ -187,6 +190,7 @@ impl Accounts {
             let live = &mut self.list[id.0 as usize];
             live.mappings = mappings;
             live.limits = account.limits.clone();
+            live.trace = account.trace.clone().map(Box::new);
         }
         if config.operator.is_none() {
             self.share(&config.accounts);
@@ -238,6 +242,7 @@ impl Accounts {
             imports: Imports::default(),
             service_subs: Vec::new(),
             hears_answers: false,
+            trace: None,
             limits: config::AccountLimits::default(),
             connections: 0,
             leafs: 0,

@@ -21,7 +21,8 @@ use super::jwt::{Account, Token, TokenError, User, decode, issues, networks};
 use super::nkey::PublicKey;
 use super::permissions::Compiled;
 use super::sharing;
-use crate::config::{self, AccountLimits, Export, Import, Permissions, Responses, Rules};
+use crate::config::{self, AccountLimits, Export, Import, Permissions, Responses, Rules, TraceTo};
+use crate::subject;
 
 /// A time zone by its name; the server's own for an empty one. Files hold them, so the shell finds them.
 pub type Zones = dyn Fn(&str) -> Option<TimeZone>;
@@ -168,6 +169,12 @@ pub fn seconds(now: i128) -> i64 {
     i64::try_from(now.div_euclid(SECOND)).unwrap_or(i64::MAX)
 }
 
+/// Where an account wants traces; nowhere if that is no subject.
+fn trace(claim: &claims::MsgTrace) -> Option<TraceTo> {
+    let sampling = u8::try_from(claim.sampling).ok().filter(|percent| (1..=100).contains(percent)).unwrap_or(100);
+    subject::is_valid_literal(claim.dest.as_bytes()).then(|| TraceTo { dest: claim.dest.to_string(), sampling })
+}
+
 impl Trust {
     /// Whom `operator` trusts; `system` may always be asked for, however few accounts are pinned.
     pub fn new(operator: &config::Operator, system: Option<&str>) -> Self {
@@ -277,6 +284,7 @@ impl Trust {
                 max_payload: limit(limits.payload).map(|bytes| bytes as usize),
                 max_leafnodes: limit(limits.leaf),
             },
+            trace: account.trace.as_ref().and_then(trace),
             mappings: mappings(account),
             exports: sharing::exports(account),
             imports: sharing::imports(account),
@@ -446,6 +454,8 @@ pub struct Standing {
     pub expires: i64,
     /// What it may use.
     pub limits: AccountLimits,
+    /// Where traces go of messages that only `traceparent` wants traced.
+    pub trace: Option<TraceTo>,
     /// Where subjects go instead.
     pub mappings: Vec<config::Mapping>,
     /// What it gives to others.
@@ -476,6 +486,7 @@ impl Standing {
             tags: Texts::new(),
             expires: 0,
             limits: AccountLimits::default(),
+            trace: None,
             mappings: Vec::new(),
             exports: Vec::new(),
             imports: Vec::new(),

@@ -7,11 +7,12 @@ use super::defaults::{GLOBAL_ACCOUNT, SYSTEM_ACCOUNT};
 use super::error::{At, Error, Notes, quote};
 use super::exports;
 use super::listen::some;
-use super::model::{Account, AccountLimits, Destination, Mapping};
+use super::model::{Account, AccountLimits, Destination, Mapping, TraceTo};
 use super::permissions::{is_subject, permissions};
 use super::read::{Draft, Taken, entries, unknown_field};
 use super::value::{Entry, Node, Value};
 use crate::account::sharing;
+use crate::subject;
 
 /// What is put together in the end.
 #[derive(Default)]
@@ -112,7 +113,8 @@ fn account(draft: &mut Draft, entry: &Entry) -> Result<(), Error> {
             "limits" => account.limits = limits(node, notes)?,
             "exports" => account.exports = exports::exports(node, notes)?,
             "imports" => account.imports = exports::imports(node, notes)?,
-            "nkey" | "jetstream" | "msg_trace" | "trace_dest" => unsupported(key, node)?,
+            "msg_trace" | "trace_dest" => account.trace = trace(key, node, notes)?,
+            "nkey" | "jetstream" => unsupported(key, node)?,
             _ => return Ok(Taken::No),
         }
         Ok(Taken::Yes)
@@ -131,6 +133,67 @@ fn unsupported(key: &str, node: &Node) -> Result<(), Error> {
         ("jetstream", Value::Text(word)) if word.eq_ignore_ascii_case("disabled") => Ok(()),
         _ => Err(Error::unsupported(&node.at, key)),
     }
+}
+
+/// Reads `msg_trace`: a destination, or a map of it and `sampling`.
+fn trace(key: &str, node: &Node, notes: &mut Notes) -> Result<Option<TraceTo>, Error> {
+    let map = match &node.value {
+        Value::Text(_) => return Ok(Some(TraceTo { dest: trace_dest(node)?, sampling: 100 })),
+        Value::Map(map) => map,
+        other => {
+            let kind = other.kind();
+            let text =
+                format!("Expected account message trace {} to be a string or a map/struct, got {kind}", quote(key));
+            return Err(Error::at(&node.at, text));
+        }
+    };
+    let (mut dest, mut sampling) = (None, None);
+    for entry in map.entries() {
+        match entry.key.to_ascii_lowercase().as_str() {
+            "dest" => dest = Some(trace_dest(&entry.node)?),
+            "sampling" => sampling = Some(trace_sampling(&entry.node)?),
+            _ if entry.used => {}
+            _ => {
+                let (field, key) = (quote(&entry.key), quote(key));
+                let text = format!("Unknown field {field} parsing account message trace map/struct {key}");
+                return Err(Error::at(&entry.node.at, text));
+            }
+        }
+    }
+    if dest.is_none() && sampling.is_some() {
+        notes.remark(Error::at(&node.at, "Trace destination sampling ignored since no destination was set"));
+    }
+    Ok(dest.map(|dest| TraceTo { dest, sampling: sampling.unwrap_or(100) }))
+}
+
+fn trace_dest(node: &Node) -> Result<String, Error> {
+    let dest = node.text()?;
+    if !subject::is_valid_literal(dest.as_bytes()) {
+        return Err(Error::at(&node.at, format!("Trace destination {} is not valid", quote(dest))));
+    }
+    Ok(dest.to_owned())
+}
+
+/// 1 to 100, as a number or with a per cent sign.
+fn trace_sampling(node: &Node) -> Result<u8, Error> {
+    let number =
+        match &node.value {
+            Value::Integer(number) => *number,
+            Value::Text(text) => text.strip_suffix('%').unwrap_or(text).parse().map_err(|_| {
+                Error::at(&node.at, format!("Invalid trace destination sampling value {}", quote(text)))
+            })?,
+            other => {
+                let kind = other.kind();
+                let text = format!(
+                    "Trace destination sampling field \"sampling\" should be an integer or a percentage, got {kind}"
+                );
+                return Err(Error::at(&node.at, text));
+            }
+        };
+    u8::try_from(number).ok().filter(|percent| (1..=100).contains(percent)).ok_or_else(|| {
+        let text = format!("Trace destination sampling value {number} is invalid, needs to be [1..100]");
+        Error::at(&node.at, text)
+    })
 }
 
 fn unknown_limit(node: &Node, key: &str) -> Error {

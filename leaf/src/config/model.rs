@@ -376,6 +376,17 @@ pub struct Account {
     pub exports: Vec<Export>,
     /// `imports`, in the order of the file.
     pub imports: Vec<Import>,
+    /// `msg_trace`: where traces go of messages that only `traceparent` wants traced.
+    pub trace: Option<TraceTo>,
+}
+
+/// Where traces go, and of how many messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TraceTo {
+    /// `dest`, a subject without wildcards.
+    pub dest: String,
+    /// `sampling`, 1 to 100 per cent.
+    pub sampling: u8,
 }
 
 /// Which way messages go between accounts.

@@ -152,6 +152,7 @@ impl Dialler {
             account: info.remote_account.as_str().into(),
             isolated: self.remote.hub && self.remote.isolate,
             compression: self.mode,
+            traces: info.proto >= super::PROTOCOL,
         }));
         session.start(
             cx,

@@ -39,8 +39,8 @@ pub use session::{Handshake, Link, Session, Start, loop_words};
 
 /// Subjects that find loops: a server that hears its own from a link has found one.
 pub const LOOP_PREFIX: &[u8] = b"$LDS.";
-/// The level of the protocol between servers: 3 would promise message tracing.
-pub const PROTOCOL: i64 = 2;
+/// The level of the protocol between servers: from here on they trace messages.
+pub const PROTOCOL: i64 = 3;
 
 /// A link came up or went down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

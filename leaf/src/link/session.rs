@@ -171,6 +171,12 @@ impl Session {
             && self.permissions.as_mut().is_none_or(|own| own.may_publish(subject, now))
     }
 
+    /// Whether the other side may publish to `dest` here.
+    fn may_trace_to(&self, dest: &[u8]) -> bool {
+        self.denied.as_ref().is_none_or(|denied| denied.publishes(dest))
+            && self.permissions.as_ref().is_none_or(|own| own.rules().publishes(dest))
+    }
+
     /// Whether it makes sense to tell of interest in `pattern`: something of it may come.
     fn may_ask_for(&self, pattern: &[u8]) -> bool {
         if ALWAYS.iter().any(|prefix| pattern.starts_with(prefix)) {
@@ -339,6 +345,15 @@ impl<H: Handshake> Peer for Link<H> {
 
     fn found_loop(&mut self, account: &str) {
         self.session.last_words = Some(loop_words(account));
+    }
+
+    fn may_trace_to(&mut self, cx: &mut Cx<'_>, dest: &[u8]) -> bool {
+        let may = self.session.may_trace_to(dest);
+        if !may {
+            let (remote, lid) = (cx.this.remote, cx.this.id.cid());
+            error!("{remote} - lid:{lid} - Publish Violation - Subject {}", quoted(dest));
+        }
+        may
     }
 
     fn echo(&self) -> bool {

@@ -28,10 +28,12 @@ pub(super) fn feature_flags(node: &Node) -> BTreeMap<&'static str, bool> {
 
 /// `server` of every message.
 #[derive(Serialize)]
-struct Server<'a> {
+pub(super) struct Server<'a> {
     name: &'a str,
     host: &'a str,
     id: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    cluster: &'a str,
     ver: &'static str,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     tags: &'a [String],
@@ -45,11 +47,12 @@ struct Server<'a> {
 }
 
 impl<'a> Server<'a> {
-    fn of(node: &'a Node, seq: u64) -> Self {
+    pub(super) fn of(node: &'a Node, seq: u64) -> Self {
         Self {
             name: &node.facts.info.server_name,
             host: &node.facts.info.host,
             id: &node.identity.server_id,
+            cluster: &node.facts.links.info_cluster,
             ver: crate::PROTOCOL_VERSION,
             tags: &node.config.tags,
             metadata: &node.config.metadata,

@@ -27,6 +27,7 @@ mod sub_detail;
 mod sublist;
 mod subsz;
 mod time;
+pub(crate) mod trace;
 mod varz;
 mod varz_leaf;
 

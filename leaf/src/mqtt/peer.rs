@@ -171,6 +171,10 @@ impl Peer for Mqtt {
         out.pool.mqtt = Some(shared);
     }
 
+    fn may_trace_to(&mut self, _: &mut Cx<'_>, dest: &[u8]) -> bool {
+        self.permissions.as_ref().is_none_or(|rules| rules.rules().publishes(dest))
+    }
+
     fn echo(&self) -> bool {
         true
     }

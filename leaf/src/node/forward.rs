@@ -115,6 +115,11 @@ impl Forwards {
         })
     }
 
+    /// The name of the log at this place.
+    pub(super) fn name(&self, at: usize) -> &str {
+        self.slots.get(at).map_or("", |slot| &slot.forward.name)
+    }
+
     /// Nobody waits for the disk.
     fn all_ready(&self) -> bool {
         self.slots.iter().all(|slot| matches!(slot.health, Health::Open))

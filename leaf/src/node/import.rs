@@ -177,7 +177,8 @@ impl Node {
         if trail.hops >= IMPORT_HOPS_MAX || trail.went_by(import) || self.is_from_cluster(trail) {
             return false;
         }
-        let mut sample = self.begin_sample(trail, import, message);
+        let only = self.tracing.as_ref().is_some_and(|trace| trace.only);
+        let mut sample = if only { None } else { self.begin_sample(trail, import, message) };
         let token = self.expect_answer(import, import.exporter, import.importer, message);
         if let Some(response) = token.and_then(|token| self.responses.get_mut(token)) {
             response.sample = sample.take();
@@ -194,10 +195,13 @@ impl Node {
             header_len => Message { subject: &subject, reply: &reply, header_len, body: &body, framed: b"" },
         };
         let further = trail.by(import);
-        let delivered = self.publish_in(&further, import.exporter, &request);
+        let delivered = match self.tracing {
+            None => self.publish_in(&further, import.exporter, &request),
+            Some(_) => self.publish_imported(&further, import, message.subject, &request),
+        };
         self.give_back(subject);
         self.give_back(body);
-        if let Some(response) = token.filter(|_| !delivered).and_then(|token| self.responses.close(token)) {
+        if let Some(response) = token.filter(|_| !delivered || only).and_then(|token| self.responses.close(token)) {
             self.fail_response(response, Failure::Nobody);
         }
         delivered
@@ -226,7 +230,18 @@ impl Node {
         Some(token)
     }
 
-    fn close_response(&mut self, token: u64) {
+    /// Expects the events of servers that see a traced request behind `import`, for `dest`.
+    pub(super) fn expect_trace(&mut self, import: &Rc<ServiceImport>, dest: &[u8]) -> Option<u64> {
+        let (exporter, importer) = (import.exporter, import.importer);
+        let token =
+            self.expect_answer(import, exporter, importer, &Message { reply: dest, ..Message::plain(dest, b"") });
+        if let Some(response) = token.and_then(|token| self.responses.get_mut(token)) {
+            response.is_trace = true;
+        }
+        token
+    }
+
+    pub(super) fn close_response(&mut self, token: u64) {
         if let Some(response) = self.responses.close(token) {
             self.responses.reuse(response.reply);
         }
@@ -246,11 +261,17 @@ impl Node {
             return false;
         }
         let sample = response.sample.take();
+        let is_trace = response.is_trace;
         response.tracked |= sample.is_some();
         let back = self.expect_answer(&import, to, account, message);
         let reply = back.map(|token| self.responses.subject(token)).unwrap_or_default();
-        let delivered = self.publish_in(&trail.back(), to, &Message { subject: &subject, reply: &reply, ..*message });
-        let over = import.service.response == ResponseKind::Singleton || message.body.is_empty();
+        let answer = Message { subject: &subject, reply: &reply, ..*message };
+        let delivered = match self.tracing {
+            None => self.publish_in(&trail.back(), to, &answer),
+            Some(_) => self.publish_answer(&trail.back(), to, message.subject, &answer),
+        };
+        let singleton = import.service.response == ResponseKind::Singleton || message.body.is_empty();
+        let over = singleton && !is_trace;
         match self.responses.get_mut(token) {
             Some(response) => response.reply = subject,
             None => self.responses.reuse(subject),
@@ -258,7 +279,7 @@ impl Node {
         if let Some(sample) = sample {
             self.end_sample(&import, &sample, trail.from);
         }
-        if over || !delivered {
+        if over || !delivered && !is_trace {
             self.close_response(token);
         } else {
             self.responses.renew(token, self.now);

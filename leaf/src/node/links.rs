@@ -12,7 +12,7 @@ use crate::account::AccountId;
 use crate::config::{Compression, Config, Mode, Version};
 use crate::interest::SubId;
 use crate::link::{self, LinkEvent, s2};
-use crate::message::Message;
+use crate::message::{Message, trace};
 use crate::node::pacer::Pacer;
 use crate::node::{LinkFacts, Nanos, SUBSCRIPTION_BYTES_PER_CONNECTION_MAX};
 
@@ -241,6 +241,10 @@ impl Node {
 
     /// Routes a message that came from a server.
     pub(super) fn publish_from_server(&mut self, slot: u32, message: &Message<'_>, queues: &[u8]) {
+        if message.header_len > 0 && trace::may_ask(message.headers()) {
+            self.publish_asking(slot, message, Source::Server { queues });
+            return;
+        }
         self.publish(slot, message, Source::Server { queues });
     }
 

@@ -35,6 +35,7 @@ mod simulation;
 mod subs;
 mod system;
 mod thrift;
+mod trace;
 mod who;
 
 use foldhash::fast::FixedState;
@@ -77,6 +78,7 @@ pub use subs::{Sid, Sub};
 use system::System;
 pub use system::{REQUEST_BYTES_MAX, REQUESTS_MAX};
 use thrift::Thrift;
+pub use trace::EVENTS_MAX as TRACE_EVENTS_MAX;
 pub use who::Who;
 
 /// Nanoseconds since the node was made.
@@ -340,6 +342,8 @@ pub struct Node {
     spent: Vec<SubId>,
     /// Subscriptions that got the message and are to be in the log.
     traced: Vec<SubId>,
+    /// The message in hand is traced.
+    tracing: Option<Box<trace::Trace>>,
     /// How long whoever is publishing must be held back.
     hold: Nanos,
     /// Matches of the message in hand that are the node's own.
@@ -410,6 +414,7 @@ impl Node {
             holders: Vec::new(),
             spent: Vec::new(),
             traced: Vec::new(),
+            tracing: None,
             hold: 0,
             own_matches: Vec::new(),
             responses,
@@ -617,6 +622,13 @@ impl Node {
             Action::Publish(message) => {
                 self.tally.received.count(message.body.len());
                 let delivered = self.publish(slot, &message, Source::Client);
+                if !delivered && !message.reply.is_empty() && self.conns[slot as usize].peer.wants_no_responders() {
+                    self.no_responders(slot, &message);
+                }
+            }
+            Action::Traced(message) => {
+                self.tally.received.count(message.body.len());
+                let delivered = self.publish_asking(slot, &message, Source::Client);
                 if !delivered && !message.reply.is_empty() && self.conns[slot as usize].peer.wants_no_responders() {
                     self.no_responders(slot, &message);
                 }

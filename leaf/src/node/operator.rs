@@ -387,6 +387,7 @@ impl Node {
         let account = self.accounts.get_mut(id);
         account.is_system = is_system;
         account.limits = standing.limits.clone();
+        account.trace = standing.trace.clone().map(Box::new);
         account.is_callout = !standing.authorization.auth_users.is_empty();
         account.mappings = Mappings::compile(&standing.mappings, None).unwrap_or_else(|(at, why)| {
             error!("Mapping \"{}\" of account {key} is left out with the others: {why}", standing.mappings[at].source);

@@ -77,6 +77,14 @@ pub trait Peer {
         true
     }
 
+    /// What speaks against a message that came with [`Action::Traced`], as the peer has told the other side.
+    fn refuse(&mut self, _cx: &mut Cx<'_>, _message: &Message<'_>) -> Option<String> {
+        None
+    }
+
+    /// Whether traces of its messages may go to `dest`; if not, the peer has said so to the other side.
+    fn may_trace_to(&mut self, cx: &mut Cx<'_>, dest: &[u8]) -> bool;
+
     /// Whether the connection's own messages are delivered to it.
     fn echo(&self) -> bool;
 
@@ -247,6 +255,8 @@ pub struct LinkFacts {
     pub isolated: bool,
     /// How the link is compressed.
     pub compression: Mode,
+    /// The other side knows what a traced message is.
+    pub traces: bool,
 }
 
 /// What this server is on a leaf node link.
@@ -289,6 +299,8 @@ pub enum Action<'a> {
     None,
     /// Route a message.
     Publish(Message<'a>),
+    /// Route a message that asks for a trace. Nothing was checked yet: see [`Peer::refuse`].
+    Traced(Message<'a>),
     /// Add a subscription; all checks are done and passed.
     Subscribe {
         /// Valid.

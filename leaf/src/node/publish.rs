@@ -16,7 +16,7 @@ use crate::interest::SubId;
 use crate::message::Message;
 use crate::mqtt::ABSENT;
 use crate::store::Time;
-use crate::wire::encode::MSG_OVERHEAD_BYTES;
+use crate::wire::encode::{MSG_OVERHEAD_BYTES, publish_violation};
 
 /// Bodies from this size on are shared between receivers instead of copied, bytes.
 const SHARE_BYTES_MIN: usize = 16 * 1024;
@@ -182,6 +182,8 @@ macro_rules! parts {
     }};
 }
 
+mod traced;
+
 impl Node {
     /// Routes `message` from connection `from` to all who want it; says whether anybody got it.
     pub(super) fn publish(&mut self, from: u32, message: &Message<'_>, source: Source<'_>) -> bool {
@@ -202,7 +204,12 @@ impl Node {
         let mapped = mappings.apply(message.subject, draw, &mut subject);
         let message = match mapped {
             Mapped::Unchanged => *message,
-            Mapped::Changed => Message { subject: &subject, ..*message },
+            Mapped::Changed => {
+                if let Some(trace) = &mut self.tracing {
+                    trace.mapped(&subject, trail.hops > 0);
+                }
+                Message { subject: &subject, ..*message }
+            }
             Mapped::Dropped => {
                 self.give_back(subject);
                 return false;
@@ -211,6 +218,9 @@ impl Node {
         let own = trail.from.filter(|_| trail.hops == 0 && concerned);
         let refused =
             own.is_some_and(|slot| !self.with_peer(slot, |peer, cx| peer.may_publish_mapped(cx, message.subject)));
+        if refused && let Some(trace) = &mut self.tracing {
+            trace.refused(publish_violation(message.subject));
+        }
         // Who was refused knows why: that there are no responders is not to be said, too.
         let delivered = refused || self.route(trail, account, &message);
         self.give_back(subject);
@@ -218,6 +228,9 @@ impl Node {
     }
 
     fn route(&mut self, trail: &Trail<'_>, account: AccountId, message: &Message<'_>) -> bool {
+        if let Some(trace) = self.tracing.take() {
+            return self.route_traced(trail, account, message, trace);
+        }
         let from = trail.from;
         let echo = from.is_none_or(|from| self.conns[from as usize].peer.echo());
         // What is captured goes to the hub from its log and on no other way: a shortcut would break the order.
@@ -286,7 +299,9 @@ impl Node {
         if message.subject.is_empty() {
             return;
         }
+        let tracing = self.tracing.take();
         self.route(&Trail::start(None), account, message);
+        self.tracing = tracing;
         // Whoever asks and does not read is not held back by the answers.
         self.hold = 0;
     }

@@ -51,6 +51,8 @@ pub(super) struct Response {
     pub(super) sample: Option<Box<Sample>>,
     /// It was once: the subject says so.
     pub(super) tracked: bool,
+    /// Traces come this way, as many as there are, until its time is over.
+    pub(super) is_trace: bool,
     token: u64,
     due: Nanos,
 }
@@ -102,7 +104,17 @@ impl Responses {
         let check = self.hasher.hash_one(self.drawn) & ((1 << CHECK_BITS) - 1);
         let token = check << SLOT_BITS | entry.key() as u64;
         let due = now.saturating_add(nanos(import.service.threshold));
-        entry.insert(Response { heard_in, to, reply: own, import, sample: None, tracked: false, token, due });
+        entry.insert(Response {
+            heard_in,
+            to,
+            reply: own,
+            import,
+            sample: None,
+            tracked: false,
+            is_trace: false,
+            token,
+            due,
+        });
         self.due.push(Reverse((due, token)));
         self.sweep();
         (token, evicted)

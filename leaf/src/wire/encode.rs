@@ -53,6 +53,11 @@ fn sizes(out: &mut Vec<u8>, message: &Message<'_>) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// What a client is told that may not publish to `subject`.
+pub fn publish_violation(subject: &[u8]) -> String {
+    format!("Permissions Violation for Publish to {}", quoted(subject))
+}
+
 /// `-ERR '<text>'`.
 pub fn err(text: &str) -> Vec<u8> {
     format!("-ERR '{text}'\r\n").into_bytes()

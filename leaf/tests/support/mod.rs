@@ -9,6 +9,7 @@ pub(crate) mod mqtt;
 pub(crate) mod scene;
 pub(crate) mod scenes;
 pub(crate) mod tls;
+pub(crate) mod trace;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;

@@ -7,7 +7,7 @@ use super::super::forward::Captured;
 use super::super::publish::Source;
 use super::super::{CloseReason, Nanos, Node};
 use crate::account::AccountId;
-use crate::message::Message;
+use crate::message::{Message, trace};
 use crate::mqtt::{Publication, Shared, write_headers};
 
 /// Buffers that every message uses again.
@@ -99,7 +99,11 @@ impl Node {
         self.tally.received.count(body.len());
         let header_len = body.len() - publish.payload.len();
         let message = Message { subject, reply, header_len, body, framed: b"" };
-        let delivered = self.publish(slot, &message, Source::Client);
+        let asks = header_len > 0 && trace::may_ask(message.headers());
+        let delivered = match asks {
+            false => self.publish(slot, &message, Source::Client),
+            true => self.publish_asking(slot, &message, Source::Client),
+        };
         let kept = if publish.retain { self.mqtt_retain(account, publish.payload) } else { Some(0) };
         self.shared().publication.clear();
         match (kept, delivered) {

@@ -162,7 +162,7 @@ impl Node {
     }
 
     /// The number of the next message of the server.
-    pub(super) fn next_sequence(&mut self) -> u64 {
+    pub(in super::super) fn next_sequence(&mut self) -> u64 {
         self.system.sequence += 1;
         self.system.sequence
     }
