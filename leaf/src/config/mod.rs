@@ -22,6 +22,7 @@ mod log;
 mod model;
 mod mqtt;
 mod operator;
+mod own_login;
 mod parse;
 mod permissions;
 mod read;
@@ -40,6 +41,7 @@ pub use flags::Flags;
 pub use links::{ClientTls, Compression, LeafListener, Leafnodes, Mode, Remote, RemoteUrl, Timeout, Version};
 pub use model::*;
 pub use mqtt::Mqtt;
+pub use own_login::OwnLogin;
 pub use read::read;
 
 /// Where a configuration comes from.

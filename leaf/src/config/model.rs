@@ -200,6 +200,8 @@ pub struct Auth {
     pub no_auth_user: Option<String>,
     /// `auth_callout`: who decides about everybody else.
     pub callout: Option<Callout>,
+    /// They come from lists, which hold for every kind of client; not the single one of `authorization`.
+    pub is_listed: bool,
     /// `authorization.timeout`; `None` takes the default (2 s, or TLS timeout + 1 s).
     pub timeout: Option<Duration>,
 }

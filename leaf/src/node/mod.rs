@@ -309,6 +309,8 @@ pub struct Node {
     pub(crate) directory: Directory,
     /// Who may link up as a leaf node, if that is not whoever may log in.
     leaf_directory: Option<Directory>,
+    /// The same of MQTT.
+    mqtt_directory: Option<Directory>,
     pub(crate) accounts: Accounts,
     pub(crate) conns: Slab<Box<Conn>>,
     pub(crate) subs: Subs,
@@ -373,6 +375,7 @@ impl Node {
         let hasher = FixedState::with_seed(seed);
         let directory = Directory::build(&config)?;
         let leaf_directory = Directory::of_leafnodes(&config)?;
+        let mqtt_directory = Directory::of_mqtt(&config)?;
         let accounts = Accounts::new(&config, seed)?;
         let facts = Facts::new(&config, &identity, hasher.clone());
         let responses = Responses::new(hasher.clone());
@@ -385,6 +388,7 @@ impl Node {
             facts,
             directory,
             leaf_directory,
+            mqtt_directory,
             accounts,
             identity,
             config,
@@ -475,8 +479,12 @@ impl Node {
 
     /// Who may come in by this kind of connection.
     fn directory_for(&self, connection: Connection) -> &Directory {
-        let own = if connection == Connection::Leafnode { self.leaf_directory.as_ref() } else { None };
-        own.unwrap_or(&self.directory)
+        let own = match connection {
+            Connection::Leafnode => &self.leaf_directory,
+            Connection::Mqtt | Connection::MqttWs => &self.mqtt_directory,
+            _ => &None,
+        };
+        own.as_ref().unwrap_or(&self.directory)
     }
 
     pub(crate) fn find(&self, id: ConnId) -> Option<&Conn> {

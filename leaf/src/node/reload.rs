@@ -23,6 +23,7 @@ impl Node {
         }
         let directory = Directory::build(&config)?;
         let leaf_directory = Directory::of_leafnodes(&config)?;
+        let mqtt_directory = Directory::of_mqtt(&config)?;
         let imports: Vec<Imports> = self.accounts.iter().map(|account| account.imports.clone()).collect();
         self.accounts.configure(&config)?;
         self.link_accounts(&imports);
@@ -33,6 +34,7 @@ impl Node {
         self.facts = facts;
         self.directory = directory;
         self.leaf_directory = leaf_directory;
+        self.mqtt_directory = mqtt_directory;
         self.config = config;
         self.reread_accounts();
         self.raise_system();
