@@ -18,6 +18,7 @@ pub const LISTENER: Listener = Listener {
     socket: "leafnode",
     port: "leafnode port",
     at: endpoint,
+    websocket: false,
     peer: || Box::new(Link::new(Acceptor::default())),
 };
 

@@ -3,7 +3,7 @@
 use super::defaults::SYSTEM_ACCOUNT;
 use super::duration::show;
 use super::model::{Auth, Config};
-use super::{leafnodes, operator};
+use super::{leafnodes, operator, websocket};
 
 /// From here on nats-server advises against large messages, in bytes.
 const LARGE_PAYLOAD: usize = 8 << 20;
@@ -20,6 +20,7 @@ pub fn check(config: &Config) -> Result<(), String> {
     if let Some(mqtt) = &config.mqtt {
         mqtt.login.check("mqtt", config)?;
     }
+    websocket::check(config)?;
     forwards(config)?;
     callout(config)?;
     system_account(config)?;

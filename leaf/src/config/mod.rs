@@ -30,6 +30,7 @@ mod refused;
 mod tls;
 mod usage;
 mod value;
+mod websocket;
 
 use std::io;
 use std::path::Path;
@@ -43,6 +44,7 @@ pub use model::*;
 pub use mqtt::Mqtt;
 pub use own_login::OwnLogin;
 pub use read::read;
+pub use websocket::Websocket;
 
 /// Where a configuration comes from.
 pub trait Source {

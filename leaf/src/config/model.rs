@@ -57,6 +57,8 @@ pub struct Config {
     pub auth: Auth,
     /// `mqtt`, if the server listens for it.
     pub mqtt: Option<super::Mqtt>,
+    /// `websocket`, if the server listens for it.
+    pub websocket: Option<super::Websocket>,
     /// Operator mode, if the server is in it: accounts and users then come as JWTs.
     pub operator: Option<Operator>,
     /// The accounts, `$G` first, then as in the file; users refer to them by index.

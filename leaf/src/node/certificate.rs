@@ -21,6 +21,7 @@ impl Node {
         match connection {
             Connection::Standard => self.config.tls.as_ref(),
             Connection::Mqtt => self.config.mqtt.as_ref()?.tls.as_ref(),
+            Connection::Websocket | Connection::MqttWs => self.config.websocket.as_ref()?.tls.as_ref(),
             _ => None,
         }
     }

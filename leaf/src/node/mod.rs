@@ -115,6 +115,8 @@ pub struct Identity {
     pub port: u16,
     /// Where leaf nodes connect, if they do.
     pub leafnodes: Option<(String, u16)>,
+    /// Where browsers connect, if they do.
+    pub websocket: Option<(String, u16)>,
     /// `petiole-leaf` or `petiole-hub`.
     pub program: &'static str,
 }
@@ -146,6 +148,8 @@ pub struct Facts {
     pub hasher: FixedState,
     /// What is said on leaf node links.
     pub links: links::LinkSettings,
+    /// What is said to those who come by WebSocket.
+    pub websocket: crate::websocket::Settings,
 }
 
 impl Facts {
@@ -187,6 +191,7 @@ impl Facts {
             trace_bytes_max: config.log.max_traced_msg_len,
             login_within: nanos(login),
             links: links::LinkSettings::new(config, identity),
+            websocket: crate::websocket::Settings::new(config, identity),
             limits,
             hasher,
         }
@@ -239,6 +244,8 @@ pub enum Command {
         conn: ConnId,
         /// The last bytes for it.
         farewell: OutQueue,
+        /// Why, for protocols that say it when they close.
+        reason: CloseReason,
     },
     /// Read no more until told to resume.
     Pause(ConnId),
@@ -311,6 +318,8 @@ pub struct Node {
     leaf_directory: Option<Directory>,
     /// The same of MQTT.
     mqtt_directory: Option<Directory>,
+    /// The same of NATS by WebSocket.
+    websocket_directory: Option<Directory>,
     pub(crate) accounts: Accounts,
     pub(crate) conns: Slab<Box<Conn>>,
     pub(crate) subs: Subs,
@@ -376,6 +385,7 @@ impl Node {
         let directory = Directory::build(&config)?;
         let leaf_directory = Directory::of_leafnodes(&config)?;
         let mqtt_directory = Directory::of_mqtt(&config)?;
+        let websocket_directory = Directory::of_websocket(&config)?;
         let accounts = Accounts::new(&config, seed)?;
         let facts = Facts::new(&config, &identity, hasher.clone());
         let responses = Responses::new(hasher.clone());
@@ -389,6 +399,7 @@ impl Node {
             directory,
             leaf_directory,
             mqtt_directory,
+            websocket_directory,
             accounts,
             identity,
             config,
@@ -482,6 +493,7 @@ impl Node {
         let own = match connection {
             Connection::Leafnode => &self.leaf_directory,
             Connection::Mqtt | Connection::MqttWs => &self.mqtt_directory,
+            Connection::Websocket => &self.websocket_directory,
             _ => &None,
         };
         own.as_ref().unwrap_or(&self.directory)

@@ -30,7 +30,7 @@ pub struct Program {
 impl Program {
     /// All listeners, that of the clients first.
     pub(super) fn listeners(&self) -> impl Iterator<Item = &'static Listener> {
-        [&CLIENTS, &MQTT].into_iter().chain(self.listeners)
+        [&CLIENTS, &MQTT, &WEBSOCKET].into_iter().chain(self.listeners)
     }
 }
 
@@ -45,6 +45,8 @@ pub struct Listener {
     pub port: &'static str,
     /// Where it is, if the configuration has it.
     pub at: fn(&Config) -> Option<Endpoint<'_>>,
+    /// Its connections begin with the handshake of WebSocket, which says what they speak.
+    pub websocket: bool,
     /// Our side of a new connection.
     pub peer: fn() -> Box<dyn Peer>,
 }
@@ -71,6 +73,7 @@ static CLIENTS: Listener = Listener {
         let (host, tls) = (config.host.as_deref(), config.tls.as_ref());
         Some(Endpoint { host, port: config.port, tls, tls_optional: config.allow_non_tls })
     },
+    websocket: false,
     peer: || Box::new(Client::new()),
 };
 
@@ -84,7 +87,22 @@ static MQTT: Listener = Listener {
         let (host, tls) = (mqtt.host.as_deref(), mqtt.tls.as_ref());
         Some(Endpoint { host, port: mqtt.port, tls, tls_optional: false })
     },
+    websocket: false,
     peer: || Box::new(Mqtt::new()),
+};
+
+/// The listener for browsers and all others that speak WebSocket, which both programs can have.
+static WEBSOCKET: Listener = Listener {
+    what: "websocket client",
+    socket: "websocket",
+    port: "websocket port",
+    at: |config| {
+        let websocket = config.websocket.as_ref()?;
+        let (host, tls) = (websocket.host.as_deref(), websocket.tls.as_ref());
+        Some(Endpoint { host, port: websocket.port, tls, tls_optional: false })
+    },
+    websocket: true,
+    peer: || Box::new(Client::by_websocket(None)),
 };
 
 /// A listener that is open.
@@ -125,7 +143,7 @@ impl Open {
                     // An IPv4 client of a listener for both is one of IPv4.
                     let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
                     let tls = self.tls.borrow().clone();
-                    spawn_local(server.clone().serve(stream, remote, (self.listener.peer)(), tls));
+                    spawn_local(server.clone().serve(stream, remote, self.listener, tls));
                 }
                 Err(error) => {
                     // Out of files or memory: those who are here go on; newcomers wait.
