@@ -19,6 +19,7 @@ pub const LISTENER: Listener = Listener {
     port: "leafnode port",
     at: endpoint,
     greets: true,
+    websocket: false,
     peer: || Box::new(Link::new(Acceptor::default())),
 };
 

@@ -57,6 +57,7 @@ impl Leaf {
             host: "127.0.0.1".into(),
             port: 4222,
             leafnodes: None,
+            websocket: None,
             program: "petiole-leaf",
         };
         Self { node: Node::new(config(at, port), identity, at as u64 + 1).unwrap(), link: None }

@@ -4,6 +4,7 @@
 //! show it on the wire.
 
 use std::rc::Rc;
+use std::time::Duration;
 use tracing::error;
 
 mod trace;
@@ -14,9 +15,10 @@ use crate::auth::nkey;
 use crate::auth::permissions::{Session, SubscribeDecision};
 use crate::message::{Message, trace as trace_headers};
 use crate::node::{
-    About, Action, CloseReason, Cx, Kind, Out, Peer, SUBSCRIPTION_BYTES_PER_CONNECTION_MAX, Step, Sub, Who,
+    About, Action, CloseReason, Cx, Facts, Kind, Out, Peer, SUBSCRIPTION_BYTES_PER_CONNECTION_MAX, Step, Sub, Who,
 };
 use crate::subject;
+use crate::websocket::Cookies;
 use crate::wire::{Bounds, Connect, Info, Op, ParseError, Parsed, encode, parse};
 
 /// Bytes of name, language and version that are kept of each.
@@ -35,6 +37,9 @@ pub struct Client {
     about: Option<Box<Told>>,
     /// The first PONG was sent: INFO may follow at any time.
     ponged: bool,
+    way: Connection,
+    /// What its browser sent along, until CONNECT.
+    cookies: Option<Box<Cookies>>,
 }
 
 /// What CONNECT switched on and off.
@@ -90,6 +95,21 @@ impl Client {
             permissions: None,
             about: None,
             ponged: false,
+            way: Connection::Standard,
+            cookies: None,
+        }
+    }
+
+    /// One who has come by WebSocket, with what its browser sent along.
+    pub fn by_websocket(cookies: Option<Box<Cookies>>) -> Self {
+        Self { way: Connection::Websocket, cookies, ..Self::new() }
+    }
+
+    /// Whether it must say who it is.
+    fn must_log_in(&self, cx: &Cx<'_>) -> bool {
+        match self.way {
+            Connection::Websocket => cx.facts.websocket.auth_required,
+            _ => cx.facts.info.auth_required,
         }
     }
 
@@ -97,6 +117,9 @@ impl Client {
         let mut info = cx.facts.info.clone();
         info.client_id = Some(cx.this.id.cid());
         info.client_ip = Some(cx.this.remote.ip().to_canonical().to_string());
+        if self.way == Connection::Websocket {
+            cx.facts.websocket.tell(&mut info);
+        }
         info
     }
 
@@ -113,18 +136,24 @@ impl Client {
             info.max_payload = bounds.payload_bytes as i64;
         }
         // Said of the server, not of this client: also when one may come in without.
-        info.auth_required |= cx.facts.login_configured;
+        info.auth_required |= match self.way {
+            Connection::Websocket => cx.facts.websocket.login_configured,
+            _ => cx.facts.login_configured,
+        };
         cx.out.extend(&info.line());
     }
 
     fn connect(&mut self, cx: &mut Cx<'_>, json: &[u8]) -> Result<Action<'static>, CloseReason> {
-        let Ok(connect) = Connect::read(json) else { return Err(CloseReason::MalformedOperation) };
+        let Ok(mut connect) = Connect::read(json) else { return Err(CloseReason::MalformedOperation) };
         if !(0..=1).contains(&connect.protocol) {
             return Err(CloseReason::BadClientProtocol);
         }
         let headers = connect.headers && cx.facts.info.headers;
         if connect.no_responders && !headers {
             return Err(CloseReason::NoRespondersRequiresHeaders);
+        }
+        if let Some(cookies) = self.cookies.take() {
+            cookies.complete(&mut connect);
         }
         self.options = Options {
             verbose: connect.verbose.0,
@@ -273,7 +302,7 @@ impl Client {
                 Err(reason) => Step::Close(reason),
             };
         }
-        if cx.facts.info.auth_required {
+        if self.must_log_in(cx) {
             return Step::Close(CloseReason::AuthenticationViolation);
         }
         // Nothing is taken from the input: the operation comes again once the login is through.
@@ -327,7 +356,7 @@ impl Peer for Client {
     }
 
     fn connection(&self) -> Connection {
-        Connection::Standard
+        self.way
     }
 
     fn greet(&mut self, cx: &mut Cx<'_>) {
@@ -469,6 +498,11 @@ impl Peer for Client {
         Some(decision == SubscribeDecision::AllowedFiltered)
     }
 
+    fn keepalive(&self, facts: &Facts) -> (Duration, u32) {
+        let own = facts.websocket.ping_interval.filter(|_| self.way == Connection::Websocket);
+        (own.unwrap_or(facts.limits.ping_interval), facts.limits.ping_max)
+    }
+
     fn ping(&mut self, cx: &mut Cx<'_>) {
         cx.out.extend(encode::PING);
         self.trace_sent(cx, "PING");
@@ -498,11 +532,17 @@ impl Peer for Client {
 
     fn about(&self) -> About<'_> {
         let user = self.identity.as_ref().map_or("", |identity| &*identity.name);
+        let websocket = self.way == Connection::Websocket;
         match &self.about {
-            None => About { user, ..About::default() },
-            Some(told) => {
-                About { name: &told.name, lang: &told.lang, version: &told.version, user, ..About::default() }
-            }
+            None => About { user, websocket, ..About::default() },
+            Some(told) => About {
+                name: &told.name,
+                lang: &told.lang,
+                version: &told.version,
+                user,
+                websocket,
+                ..About::default()
+            },
         }
     }
 }
@@ -515,7 +555,7 @@ impl Client {
 
     /// An operation that could not be read. One who still has to log in is told only that.
     fn refused(&self, cx: &Cx<'_>, error: ParseError, input: &[u8]) -> CloseReason {
-        if self.phase == Phase::New && cx.facts.info.auth_required {
+        if self.phase == Phase::New && self.must_log_in(cx) {
             return CloseReason::AuthenticationViolation;
         }
         match error {

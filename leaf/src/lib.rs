@@ -17,6 +17,7 @@ pub mod outbox;
 pub mod shell;
 pub mod store;
 pub mod subject;
+pub mod websocket;
 pub mod wire;
 
 /// The version of nats-server whose protocols these are; clients look for features by it.

@@ -254,6 +254,24 @@ impl Directory {
         auth.map(|auth| Self::of(config, auth)).transpose()
     }
 
+    /// Gathers those who may log in with MQTT, if that is said apart from who may log in.
+    ///
+    /// # Errors
+    /// As [`Self::build`].
+    pub fn of_mqtt(config: &Config) -> Result<Option<Self>, String> {
+        let auth = config.mqtt.as_ref().and_then(|mqtt| mqtt.login.auth(&config.auth));
+        auth.map(|auth| Self::of(config, &auth)).transpose()
+    }
+
+    /// Gathers those who may log in by WebSocket, if that is said apart from who may log in.
+    ///
+    /// # Errors
+    /// As [`Self::build`].
+    pub fn of_websocket(config: &Config) -> Result<Option<Self>, String> {
+        let auth = config.websocket.as_ref().and_then(|websocket| websocket.login.auth(&config.auth));
+        auth.map(|auth| Self::of(config, &auth)).transpose()
+    }
+
     fn of(config: &Config, auth: &Auth) -> Result<Self, String> {
         let builder = Builder { accounts: config.accounts.len(), no_auth_user: auth.no_auth_user.as_deref() };
 

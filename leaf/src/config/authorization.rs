@@ -253,6 +253,8 @@ fn types(node: &Node) -> Result<Vec<String>, Error> {
 pub(super) fn finish(draft: &mut Draft) {
     let groups = std::mem::take(&mut draft.accounts.users);
     let in_accounts = groups.iter().any(|(_, users)| !users.is_empty());
+    let in_block = draft.authorization.as_ref().is_some_and(|block| block.users.is_some());
+    draft.config.auth.is_listed = in_accounts || in_block;
     let mut names = HashSet::new();
     if let Some(block) = draft.authorization.take() {
         match login(draft, block, in_accounts) {

@@ -2,8 +2,8 @@
 
 use super::defaults::SYSTEM_ACCOUNT;
 use super::duration::show;
-use super::model::Config;
-use super::{leafnodes, operator};
+use super::model::{Auth, Config};
+use super::{leafnodes, operator, websocket};
 
 /// From here on nats-server advises against large messages, in bytes.
 const LARGE_PAYLOAD: usize = 8 << 20;
@@ -17,6 +17,10 @@ pub fn check(config: &Config) -> Result<(), String> {
     }
     operator::check(config)?;
     no_auth_user(config)?;
+    if let Some(mqtt) = &config.mqtt {
+        mqtt.login.check("mqtt", config)?;
+    }
+    websocket::check(config)?;
     forwards(config)?;
     callout(config)?;
     system_account(config)?;
@@ -53,12 +57,15 @@ fn payload(config: &Config) -> Result<(), String> {
 }
 
 fn no_auth_user(config: &Config) -> Result<(), String> {
-    let auth = &config.auth;
-    let Some(user) = &auth.no_auth_user else { return Ok(()) };
+    config.auth.no_auth_user.as_ref().map_or(Ok(()), |user| is_user(user, &config.auth))
+}
+
+/// Whether one who says nothing can be this user.
+pub(super) fn is_user(user: &str, auth: &Auth) -> Result<(), String> {
     if auth.users.is_empty() && auth.nkeys.is_empty() {
         return Err(format!("no_auth_user: \"{user}\" present, but users/nkeys are not defined"));
     }
-    if auth.users.iter().any(|u| u.name == *user) || auth.nkeys.iter().any(|u| u.nkey == *user) {
+    if auth.users.iter().any(|u| u.name == user) || auth.nkeys.iter().any(|u| u.nkey == user) {
         return Ok(());
     }
     let place = "in authorization block or account configuration";

@@ -43,6 +43,7 @@ impl Default for Config {
             allow_non_tls: false,
             auth: Auth::default(),
             mqtt: None,
+            websocket: None,
             operator: None,
             accounts: vec![Account { name: GLOBAL_ACCOUNT.to_owned(), ..Account::default() }],
             feature_flags: BTreeMap::new(),

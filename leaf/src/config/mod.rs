@@ -22,6 +22,7 @@ mod log;
 mod model;
 mod mqtt;
 mod operator;
+mod own_login;
 mod parse;
 mod permissions;
 mod read;
@@ -29,6 +30,7 @@ mod refused;
 mod tls;
 mod usage;
 mod value;
+mod websocket;
 
 use std::io;
 use std::path::Path;
@@ -40,7 +42,9 @@ pub use flags::Flags;
 pub use links::{ClientTls, Compression, LeafListener, Leafnodes, Mode, Remote, RemoteUrl, Timeout, Version};
 pub use model::*;
 pub use mqtt::Mqtt;
+pub use own_login::OwnLogin;
 pub use read::read;
+pub use websocket::Websocket;
 
 /// Where a configuration comes from.
 pub trait Source {

@@ -57,6 +57,8 @@ pub struct Config {
     pub auth: Auth,
     /// `mqtt`, if the server listens for it.
     pub mqtt: Option<super::Mqtt>,
+    /// `websocket`, if the server listens for it.
+    pub websocket: Option<super::Websocket>,
     /// Operator mode, if the server is in it: accounts and users then come as JWTs.
     pub operator: Option<Operator>,
     /// The accounts, `$G` first, then as in the file; users refer to them by index.
@@ -200,6 +202,8 @@ pub struct Auth {
     pub no_auth_user: Option<String>,
     /// `auth_callout`: who decides about everybody else.
     pub callout: Option<Callout>,
+    /// They come from lists, which hold for every kind of client; not the single one of `authorization`.
+    pub is_listed: bool,
     /// `authorization.timeout`; `None` takes the default (2 s, or TLS timeout + 1 s).
     pub timeout: Option<Duration>,
 }

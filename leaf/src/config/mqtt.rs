@@ -6,6 +6,7 @@ use super::duration;
 use super::error::{Error, Notes};
 use super::listen::{Port, address, port, some};
 use super::model::{HandshakeFirst, Tls};
+use super::own_login::OwnLogin;
 use super::read::{Draft, Taken, entries, unknown_field};
 use super::tls;
 use super::value::{Node, Value};
@@ -19,8 +20,8 @@ pub struct Mqtt {
     pub port: Option<u16>,
     /// `tls`; it comes first, before any packet.
     pub tls: Option<Tls>,
-    /// `authorization.timeout`: how long CONNECT may take.
-    pub login_timeout: Option<Duration>,
+    /// `authorization` and `no_auth_user`: in place of the server's; its timeout is how long CONNECT may take.
+    pub login: OwnLogin,
     /// `ack_wait`, as configured; nothing waits for it, see the documentation.
     pub ack_wait: Option<Duration>,
     /// `max_ack_pending`: messages of QoS 1 and 2 under way to a client.
@@ -53,7 +54,7 @@ impl Default for Mqtt {
             host: None,
             port: None,
             tls: None,
-            login_timeout: None,
+            login: OwnLogin::default(),
             ack_wait: None,
             max_ack_pending: 1024,
             reject_qos2_publish: false,
@@ -93,10 +94,11 @@ pub(super) fn set(draft: &mut Draft, key: &str, node: &Node) -> Result<Taken, Er
             "host" | "net" => mqtt.host = some(node)?,
             "port" => at = port(node)?,
             "tls" => {
-                let block = tls::block_without_names(node, notes)?;
+                let block = tls::block(node, notes)?;
                 mqtt.tls = Some(Tls { handshake_first: HandshakeFirst::Yes, ..block });
             }
-            "authorization" | "authentication" => authorization(&mut mqtt, node, notes)?,
+            "authorization" | "authentication" => mqtt.login.read(node, notes)?,
+            "no_auth_user" => mqtt.login.no_auth_user = some(node)?,
             _ => return option(&mut mqtt, key, node, notes),
         }
         Ok(Taken::Yes)
@@ -157,27 +159,8 @@ fn elsewhere(key: &str, node: &Node) -> Result<Taken, Error> {
             let text = "is about JetStream, and MQTT sessions are not kept there";
             Err(Error::at(&node.at, format!("mqtt: {key} {text}")))
         }
-        "no_auth_user" => Err(Error::unsupported(&node.at, "no_auth_user of mqtt")),
         _ => Ok(Taken::No),
     }
-}
-
-/// Only its timeout: users are those of the server.
-fn authorization(mqtt: &mut Mqtt, node: &Node, notes: &mut Notes) -> Result<(), Error> {
-    entries(node.map()?, notes, unknown_field, |key, node, _| {
-        match key {
-            "timeout" => {
-                let given = duration::of_timeout("mqtt authorization", node)?;
-                mqtt.login_timeout = Some(given).filter(|given| !given.is_zero());
-            }
-            "user" | "username" | "pass" | "password" | "token" => {
-                return Err(Error::unsupported(&node.at, "user, password and token of mqtt"));
-            }
-            _ => return Ok(Taken::No),
-        }
-        Ok(Taken::Yes)
-    });
-    Ok(())
 }
 
 fn window(node: &Node) -> Result<u16, Error> {

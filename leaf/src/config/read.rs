@@ -9,7 +9,7 @@ use super::model::Config;
 use super::operator::{self, Operators};
 use super::parse::parse;
 use super::value::{Map, Node};
-use super::{Source, digest, forward, leafnodes, limits, listen, log, mqtt, refused, tls};
+use super::{Source, digest, forward, leafnodes, limits, listen, log, mqtt, refused, tls, websocket};
 
 /// Whether an option belongs to the group that was asked.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub(super) struct Draft {
 /// Options of one idea: deals with the option `key` (in lower case) if it is one of them.
 type Group = fn(&mut Draft, key: &str, node: &Node) -> Result<Taken, Error>;
 
-const GROUPS: [Group; 11] = [
+const GROUPS: [Group; 12] = [
     listen::set,
     limits::set,
     log::set,
@@ -48,6 +48,7 @@ const GROUPS: [Group; 11] = [
     forward::set,
     leafnodes::set,
     mqtt::set,
+    websocket::set,
     refused::set,
 ];
 

@@ -42,8 +42,6 @@ fn is_known(key: &str) -> bool {
         "cluster"
             | "gateway"
             | "jetstream"
-            | "websocket"
-            | "ws"
             | "resolver_tls"
             | "default_js_domain"
             | "proxies"

@@ -143,7 +143,10 @@ impl<'a> Client<'a> {
         let identity = conn.peer.identity();
         let credential = identity.as_ref().and_then(|identity| identity.credential.as_deref());
         let name = node.accounts.get(account).name.as_str();
-        let (kind, client_type) = connz::kind(conn.peer.kind());
+        let (kind, mut client_type) = connz::kind(conn.peer.kind());
+        if about.websocket {
+            client_type = Some("websocket");
+        }
         Self {
             start: Rfc3339(node.wall() + i128::from(conn.core.start)),
             host: conn.core.remote.ip().to_canonical(),

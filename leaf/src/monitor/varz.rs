@@ -97,7 +97,15 @@ struct Mqtt<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     port: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    no_auth_user: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth_timeout: Option<f64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    tls_map: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
     tls_timeout: Option<f64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tls_pinned_certs: Vec<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ack_wait: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -109,6 +117,10 @@ fn mqtt(config: &crate::config::Config) -> Mqtt<'_> {
     Mqtt {
         host: mqtt.host.as_deref(),
         port: mqtt.port,
+        no_auth_user: mqtt.login.no_auth_user.as_deref(),
+        auth_timeout: mqtt.login.timeout.map(|timeout| timeout.as_secs_f64()),
+        tls_map: mqtt.tls.as_ref().is_some_and(|tls| tls.map),
+        tls_pinned_certs: mqtt.tls.iter().flat_map(|tls| tls.pinned.iter().map(String::as_str)).collect(),
         tls_timeout: mqtt.tls.as_ref().map(|tls| tls.timeout.as_secs_f64()),
         ack_wait: mqtt.ack_wait.map(|wait| wait.as_nanos() as u64),
         max_ack_pending: Some(mqtt.max_ack_pending),

@@ -8,6 +8,7 @@ use crate::auth::directory::{Connection as Way, Identity};
 use crate::auth::permissions::{self, SubscribeDecision};
 use crate::message::Message;
 use crate::node::{About, Action, CloseReason, Cx, Kind, Out, Peer, Step, Sub};
+use crate::websocket::Cookies;
 use crate::wire::{Connect, Missing};
 
 /// See the [module](super).
@@ -20,6 +21,8 @@ pub struct Mqtt {
     client_id: Box<str>,
     /// It said who it is.
     has_credentials: bool,
+    /// What its browser sent along, until CONNECT.
+    cookies: Option<Box<Cookies>>,
     /// What it spoke when it came in.
     pub(crate) spoken: Option<Version>,
 }
@@ -34,8 +37,14 @@ impl Mqtt {
             permissions: None,
             client_id: Box::default(),
             has_credentials: false,
+            cookies: None,
             spoken: None,
         }
+    }
+
+    /// A connection by WebSocket, with what its browser sent along.
+    pub fn by_websocket(cookies: Option<Box<Cookies>>) -> Self {
+        Self { way: Way::MqttWs, cookies, ..Self::new() }
     }
 
     /// Whether it may publish to a subject.
@@ -62,14 +71,18 @@ impl Mqtt {
     fn login(&mut self, connect: &mqtt_bridge::packet::Connect<'_>) -> Box<Connect> {
         let password = connect.password.map(|bytes| String::from_utf8_lossy(bytes).into_owned());
         self.has_credentials = connect.user.is_some() || connect.password.is_some();
-        Box::new(Connect {
+        let mut login = Box::new(Connect {
             user: connect.user.map(str::to_owned),
             pass: password.clone(),
             auth_token: password.clone(),
             jwt: password,
             name: Some(connect.client_id.chars().take(256).collect()),
             ..Connect::default()
-        })
+        });
+        if let Some(cookies) = self.cookies.take() {
+            cookies.complete(&mut login);
+        }
+        login
     }
 
     /// What is said to a client that is let go, and why not more: after a part of a packet nothing makes sense.

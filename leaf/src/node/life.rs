@@ -9,7 +9,7 @@ use super::conn::{Conn, Timer, Timers};
 use super::{Arrival, CloseReason, Command, ConnId, Core, Nanos, Node, OutQueue, Peer, Pulse, SECOND, Sid, Stats, Sub};
 use super::{Kind, TlsFacts, nanos, subscription_bytes};
 use crate::account::AccountId;
-use crate::auth::directory::{Decision, Identity, Offered};
+use crate::auth::directory::{Connection, Decision, Identity, Offered};
 use crate::interest::SubId;
 use crate::wire::Connect;
 use crate::wire::encode::quoted;
@@ -49,6 +49,8 @@ pub struct ClosedConn {
     pub user: Box<str>,
     /// Its client id, if it spoke MQTT.
     pub mqtt_client: Option<Box<str>>,
+    /// It spoke NATS by WebSocket.
+    pub websocket: bool,
     /// Its TLS.
     pub tls: Option<Box<TlsFacts>>,
 }
@@ -120,7 +122,7 @@ impl Node {
         let speaks_first = self.conns[id.slot()].peer.speaks_mqtt();
         let login = match is_client {
             true if speaks_first => Some(self.mqtt_login_within()),
-            true => self.facts.info.auth_required.then_some(self.facts.login_within),
+            true => self.login_within(self.conns[id.slot()].peer.connection()),
             false => Some(self.facts.links.login_within),
         };
         let login = login.map(|within| now.saturating_add(within));
@@ -133,6 +135,33 @@ impl Node {
             conn.timers.set(Timer::Ping, now.saturating_add(first));
         }
         self.arm(id.slot);
+    }
+
+    /// How long CONNECT may take, where one must log in.
+    fn login_within(&self, connection: Connection) -> Option<Nanos> {
+        let (facts, websocket) = (&self.facts, &self.facts.websocket);
+        match connection {
+            Connection::Websocket => {
+                websocket.auth_required.then(|| websocket.login_within.unwrap_or(facts.login_within))
+            }
+            _ => facts.info.auth_required.then_some(facts.login_within),
+        }
+    }
+
+    /// A connection turns out to speak something else. Nothing was said to it yet.
+    pub fn turn_into(&mut self, id: ConnId, peer: Box<dyn Peer>) {
+        if let Some(conn) = self.find_mut(id) {
+            conn.peer = peer;
+        }
+    }
+
+    /// A connection asks for what it cannot have: it is told so, in these words, and ends.
+    pub fn turn_away(&mut self, now: Nanos, id: ConnId, words: &[u8]) {
+        self.now = now;
+        let Some(conn) = self.conns.get_mut(id.slot()).filter(|conn| conn.core.id == id) else { return };
+        conn.out.extend(&mut self.pool, words);
+        self.close(id, CloseReason::WrongPort);
+        self.settle();
     }
 
     /// The TLS handshake is done.
@@ -220,7 +249,7 @@ impl Node {
         if conn.holding {
             self.let_go();
         }
-        self.commands.push_back(Command::Close { conn: id, farewell: std::mem::take(&mut conn.out) });
+        self.commands.push_back(Command::Close { conn: id, farewell: std::mem::take(&mut conn.out), reason });
         if self.thrift.is_due(self.conns.len(), self.conns.capacity(), 1024) {
             self.conns.shrink_to_fit();
         }
@@ -294,6 +323,7 @@ impl Node {
             version: about.version.into(),
             user: about.user.into(),
             mqtt_client: about.mqtt_client.map(Into::into),
+            websocket: about.websocket,
             // Of those who have gone the certificates are not kept: they may be large, and there may be many.
             tls: conn.tls.as_deref().map(|tls| Box::new(TlsFacts { certificates: Vec::new(), ..tls.clone() })),
         });

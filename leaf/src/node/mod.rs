@@ -119,6 +119,8 @@ pub struct Identity {
     pub port: u16,
     /// Where leaf nodes connect, if they do.
     pub leafnodes: Option<(String, u16)>,
+    /// Where browsers connect, if they do.
+    pub websocket: Option<(String, u16)>,
     /// `petiole-leaf` or `petiole-hub`.
     pub program: &'static str,
 }
@@ -150,6 +152,8 @@ pub struct Facts {
     pub hasher: FixedState,
     /// What is said on leaf node links.
     pub links: links::LinkSettings,
+    /// What is said to those who come by WebSocket.
+    pub websocket: crate::websocket::Settings,
 }
 
 impl Facts {
@@ -191,6 +195,7 @@ impl Facts {
             trace_bytes_max: config.log.max_traced_msg_len,
             login_within: nanos(login),
             links: links::LinkSettings::new(config, identity),
+            websocket: crate::websocket::Settings::new(config, identity),
             limits,
             hasher,
         }
@@ -243,6 +248,8 @@ pub enum Command {
         conn: ConnId,
         /// The last bytes for it.
         farewell: OutQueue,
+        /// Why, for protocols that say it when they close.
+        reason: CloseReason,
     },
     /// Read no more until told to resume.
     Pause(ConnId),
@@ -313,6 +320,10 @@ pub struct Node {
     pub(crate) directory: Directory,
     /// Who may link up as a leaf node, if that is not whoever may log in.
     leaf_directory: Option<Directory>,
+    /// The same of MQTT.
+    mqtt_directory: Option<Directory>,
+    /// The same of NATS by WebSocket.
+    websocket_directory: Option<Directory>,
     pub(crate) accounts: Accounts,
     pub(crate) conns: Slab<Box<Conn>>,
     pub(crate) subs: Subs,
@@ -379,6 +390,8 @@ impl Node {
         let hasher = FixedState::with_seed(seed);
         let directory = Directory::build(&config)?;
         let leaf_directory = Directory::of_leafnodes(&config)?;
+        let mqtt_directory = Directory::of_mqtt(&config)?;
+        let websocket_directory = Directory::of_websocket(&config)?;
         let accounts = Accounts::new(&config, seed)?;
         let facts = Facts::new(&config, &identity, hasher.clone());
         let responses = Responses::new(hasher.clone());
@@ -391,6 +404,8 @@ impl Node {
             facts,
             directory,
             leaf_directory,
+            mqtt_directory,
+            websocket_directory,
             accounts,
             identity,
             config,
@@ -482,8 +497,13 @@ impl Node {
 
     /// Who may come in by this kind of connection.
     fn directory_for(&self, connection: Connection) -> &Directory {
-        let own = if connection == Connection::Leafnode { self.leaf_directory.as_ref() } else { None };
-        own.unwrap_or(&self.directory)
+        let own = match connection {
+            Connection::Leafnode => &self.leaf_directory,
+            Connection::Mqtt | Connection::MqttWs => &self.mqtt_directory,
+            Connection::Websocket => &self.websocket_directory,
+            _ => &None,
+        };
+        own.as_ref().unwrap_or(&self.directory)
     }
 
     pub(crate) fn find(&self, id: ConnId) -> Option<&Conn> {

@@ -173,6 +173,21 @@ impl OutQueue {
         count
     }
 
+    /// The same with no more than `bytes` in them.
+    pub fn slices_within<'a>(&'a self, mut bytes: usize, slices: &mut [IoSlice<'a>]) -> usize {
+        let mut count = 0;
+        for (slice, piece) in slices.iter_mut().zip(self.pieces()) {
+            if bytes == 0 {
+                break;
+            }
+            let piece = &piece[..piece.len().min(bytes)];
+            *slice = IoSlice::new(piece);
+            bytes -= piece.len();
+            count += 1;
+        }
+        count
+    }
+
     /// The front of the queue, as much as is in one piece.
     pub fn front(&self) -> &[u8] {
         self.chunks.front().map_or(&[], |chunk| &chunk.bytes()[self.head..])

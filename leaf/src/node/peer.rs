@@ -359,6 +359,8 @@ pub struct About<'a> {
     pub user: &'a str,
     /// What it last complained of.
     pub trouble: &'a str,
+    /// It speaks NATS by WebSocket.
+    pub websocket: bool,
     /// The client id, of those who speak MQTT.
     pub mqtt_client: Option<&'a str>,
 }

@@ -23,6 +23,8 @@ impl Node {
         }
         let directory = Directory::build(&config)?;
         let leaf_directory = Directory::of_leafnodes(&config)?;
+        let mqtt_directory = Directory::of_mqtt(&config)?;
+        let websocket_directory = Directory::of_websocket(&config)?;
         let imports: Vec<Imports> = self.accounts.iter().map(|account| account.imports.clone()).collect();
         self.accounts.configure(&config)?;
         self.link_accounts(&imports);
@@ -33,6 +35,8 @@ impl Node {
         self.facts = facts;
         self.directory = directory;
         self.leaf_directory = leaf_directory;
+        self.mqtt_directory = mqtt_directory;
+        self.websocket_directory = websocket_directory;
         self.config = config;
         self.reread_accounts();
         self.raise_system();
@@ -144,6 +148,7 @@ fn fixed_field(old: &Config, new: &Config) -> Option<&'static str> {
         ("HTTPBasePath", old.http_base_path != new.http_base_path),
         ("HTTPPort", old.monitor != new.monitor),
         ("MQTT", config::Mqtt::fixed(&old.mqtt) != config::Mqtt::fixed(&new.mqtt)),
+        ("Websocket", !config::Websocket::same_place(old.websocket.as_ref(), new.websocket.as_ref())),
         ("StoreDir", old.store_dir != new.store_dir),
         ("StoreAndForward", old.forwards != new.forwards),
         ("TrustedOperators", trusted(old) != trusted(new)),

@@ -32,6 +32,9 @@ pub struct Ports {
     /// Client listeners, `nats://` or `tls://`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub nats: Vec<String>,
+    /// WebSocket listeners, `ws://` or `wss://`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub websocket: Vec<String>,
     /// Monitoring listeners, `http://`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub monitoring: Vec<String>,
@@ -168,7 +171,11 @@ Local:
     #[test]
     fn a_ports_file_is_written_whole_and_removed() {
         let directory = scratch("ports");
-        let ports = Ports { nats: vec!["nats://127.0.0.1:4222".into()], monitoring: vec!["http://[::1]:8222".into()] };
+        let ports = Ports {
+            nats: vec!["nats://127.0.0.1:4222".into()],
+            monitoring: vec!["http://[::1]:8222".into()],
+            ..Ports::default()
+        };
         let file = PortsFile::write(&directory, "nats-server", &ports).unwrap();
         assert_eq!(file.path(), directory.join(format!("nats-server_{}.ports", std::process::id())));
         let text = fs::read_to_string(file.path()).unwrap();

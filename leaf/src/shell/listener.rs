@@ -31,7 +31,7 @@ pub struct Program {
 impl Program {
     /// All listeners, that of the clients first.
     pub(super) fn listeners(&self) -> impl Iterator<Item = &'static Listener> {
-        [&CLIENTS, &MQTT].into_iter().chain(self.listeners)
+        [&CLIENTS, &MQTT, &WEBSOCKET].into_iter().chain(self.listeners)
     }
 }
 
@@ -48,6 +48,8 @@ pub struct Listener {
     pub at: fn(&Config) -> Option<Endpoint<'_>>,
     /// Whoever connects is greeted with INFO.
     pub greets: bool,
+    /// Its connections begin with the handshake of WebSocket, which says what they speak.
+    pub websocket: bool,
     /// Our side of a new connection.
     pub peer: fn() -> Box<dyn Peer>,
 }
@@ -75,6 +77,7 @@ static CLIENTS: Listener = Listener {
         Some(Endpoint { host, port: config.port, tls, tls_optional: config.allow_non_tls })
     },
     greets: true,
+    websocket: false,
     peer: || Box::new(Client::new()),
 };
 
@@ -89,7 +92,23 @@ static MQTT: Listener = Listener {
         Some(Endpoint { host, port: mqtt.port, tls, tls_optional: false })
     },
     greets: false,
+    websocket: false,
     peer: || Box::new(Mqtt::new()),
+};
+
+/// The listener for browsers and all others that speak WebSocket, which both programs can have.
+static WEBSOCKET: Listener = Listener {
+    what: "websocket client",
+    socket: "websocket",
+    port: "websocket port",
+    at: |config| {
+        let websocket = config.websocket.as_ref()?;
+        let (host, tls) = (websocket.host.as_deref(), websocket.tls.as_ref());
+        Some(Endpoint { host, port: websocket.port, tls, tls_optional: false })
+    },
+    greets: false,
+    websocket: true,
+    peer: || Box::new(Client::by_websocket(None)),
 };
 
 /// A listener that is open.
@@ -155,7 +174,7 @@ impl Open {
                         continue;
                     }
                     let tls = self.tls.borrow().clone();
-                    spawn_local(server.clone().serve(stream, remote, (self.listener.peer)(), tls));
+                    spawn_local(server.clone().serve(stream, remote, self.listener, tls));
                 }
                 Err(error) => {
                     // Out of files or memory: those who are here go on; newcomers wait.

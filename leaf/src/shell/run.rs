@@ -210,8 +210,12 @@ async fn serve(program: &'static Program, started: Started<'_>) -> Result<(), St
     handed.finish()?;
     let mut identity = identity(name, &config, &host, address, server_id);
     let leafnodes = open.iter().find(|(port, ..)| port.listener.what == LEAFNODES);
-    identity.leafnodes = leafnodes.map(|(_, _, address, _)| leafnode_address(&config, *address));
-    let port_files = Files::write(&config, address, monitor.as_ref().map(|(_, at)| *at))?;
+    let told = config.leafnodes.listener.as_ref().and_then(|listener| listener.advertise.as_deref());
+    identity.leafnodes = leafnodes.map(|(_, _, address, _)| reachable(told, *address));
+    let browsers = open.iter().find(|(port, ..)| port.listener.websocket).map(|(_, _, address, _)| *address);
+    let told = config.websocket.as_ref().and_then(|websocket| websocket.advertise.as_deref());
+    identity.websocket = browsers.map(|address| reachable(told, address));
+    let port_files = Files::write(&config, address, browsers, monitor.as_ref().map(|(_, at)| *at))?;
     if let Some((_, at)) = &monitor {
         info!("Starting http monitor on {at}");
     }
@@ -342,12 +346,11 @@ fn secret(seed: &[u8; 40]) -> [u8; 32] {
 fn identity(program: &'static str, config: &Config, host: &str, address: SocketAddr, server_id: String) -> Identity {
     let (host, port) = advertised(config, host, address.port());
     let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as i128;
-    Identity { server_id, epoch, host, port, leafnodes: None, program }
+    Identity { server_id, epoch, host, port, leafnodes: None, websocket: None, program }
 }
 
-/// What leaf nodes are told to connect to: never the address that stands for all.
-fn leafnode_address(config: &Config, address: SocketAddr) -> (String, u16) {
-    let told = config.leafnodes.listener.as_ref().and_then(|listener| listener.advertise.as_deref());
+/// What others are told to connect to, as `told` in the configuration: never the address that stands for all.
+fn reachable(told: Option<&str>, address: SocketAddr) -> (String, u16) {
     if let Some(text) = told {
         let place = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
         let (host, port) = place.unwrap_or((text, address.port()));
@@ -406,15 +409,22 @@ fn invite(address: SocketAddr) {
 struct Files(Option<files::PortsFile>);
 
 impl Files {
-    fn write(config: &Config, clients: SocketAddr, monitor: Option<SocketAddr>) -> Result<Self, String> {
+    fn write(
+        config: &Config,
+        clients: SocketAddr,
+        websocket: Option<SocketAddr>,
+        monitor: Option<SocketAddr>,
+    ) -> Result<Self, String> {
         if let Some(path) = &config.pid_file {
             files::write_pid_file(path)?;
         }
         let Some(directory) = &config.ports_file_dir else { return Ok(Self(None)) };
         let local = files::local_addresses();
         let scheme = if config.tls.is_some() { "tls" } else { "nats" };
+        let browsers = if config.websocket.as_ref().is_some_and(|own| own.tls.is_some()) { "wss" } else { "ws" };
         let ports = files::Ports {
             nats: files::urls(scheme, clients, &local),
+            websocket: websocket.map(|at| files::urls(browsers, at, &local)).unwrap_or_default(),
             monitoring: monitor.map(|at| files::urls("http", at, &local)).unwrap_or_default(),
         };
         let written = files::PortsFile::write(directory, &files::program_name(), &ports);

@@ -20,14 +20,18 @@ use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use tokio::task::{AbortHandle, spawn_local};
 use tracing::{debug, error, warn};
 
+mod websocket;
+
 use super::disk::Disks;
 use super::host::Host;
+use super::listener::Listener;
 use super::tls::{self, ServerTls, TlsStream};
 use super::{dial, resolver};
 use crate::auth::password;
 use crate::config::{ClientTls, HandshakeFirst, Secret};
-use crate::node::{Arrival, CloseReason, Command, ConnId, Nanos, Node, OutQueue, Peer, StoreOp, TlsFacts};
+use crate::node::{Arrival, CloseReason, Command, ConnId, Nanos, Node, OutQueue, StoreOp, TlsFacts};
 use crate::store::LogId;
+use websocket::Framing;
 
 /// Bytes read at once, by all connections into the same buffer.
 const READ_BYTES: usize = 256 * 1024;
@@ -49,6 +53,8 @@ pub struct Server {
     sockets: RefCell<Vec<Option<Rc<Socket>>>>,
     started: Instant,
     buffer: RefCell<Box<[u8]>>,
+    /// What frames of WebSocket say, for as long as it takes to hand it over; and plaintext on its way to TLS.
+    scratch: RefCell<Vec<u8>>,
     dirty: RefCell<Vec<ConnId>>,
     /// When the timer task wakes up.
     armed: Cell<Nanos>,
@@ -121,6 +127,8 @@ struct Socket {
     lingers: Cell<bool>,
     reader: RefCell<Option<Waker>>,
     tls: RefCell<Option<Box<Tls>>>,
+    /// Of a WebSocket, once its handshake is done.
+    framing: RefCell<Option<Box<Framing>>>,
 }
 
 struct Tls {
@@ -148,6 +156,7 @@ impl Server {
             sockets: RefCell::default(),
             started,
             buffer: RefCell::new(vec![0; READ_BYTES].into()),
+            scratch: RefCell::default(),
             dirty: RefCell::default(),
             armed: Cell::new(Nanos::MAX),
             timer: Notify::new(),
@@ -224,7 +233,7 @@ impl Server {
 
     fn execute(self: &Rc<Self>, command: Command) {
         match command {
-            Command::Close { conn, farewell } => self.close(conn, farewell),
+            Command::Close { conn, farewell, reason } => self.close(conn, farewell, reason),
             Command::Pause(_) => {}
             Command::Resume(conn) => {
                 if let Some(socket) = self.socket(conn) {
@@ -285,6 +294,9 @@ impl Server {
         if socket.tls.borrow().is_some() {
             return self.write_tls(socket, now);
         }
+        if let Some(framing) = &mut *socket.framing.borrow_mut() {
+            return self.write_frames(socket, framing, now);
+        }
         let mut node = self.node.borrow_mut();
         loop {
             let Some(queue) = node.output(socket.id).filter(|queue| !queue.is_empty()) else { return Ok(true) };
@@ -321,11 +333,17 @@ impl Server {
             if tls.stream.is_handshaking() {
                 return Ok(true);
             }
-            let Some(queue) = node.output(socket.id).filter(|queue| !queue.is_empty()) else { return Ok(true) };
-            let plain = queue.front();
-            let plain = &plain[..plain.len().min(TLS_PLAIN_BYTES)];
-            let n = tls.stream.send(plain).map_err(io::Error::other)?;
-            if n == 0 {
+            let Some(queue) = node.output(socket.id) else { return Ok(true) };
+            let front = queue.front();
+            let front = &front[..front.len().min(TLS_PLAIN_BYTES)];
+            let n = match &mut *socket.framing.borrow_mut() {
+                Some(framing) => self.send_framed(&mut tls.stream, framing, front)?,
+                None => tls.stream.send(front).map_err(io::Error::other)?,
+            };
+            if queue.is_empty() && !tls.stream.has_output() {
+                return Ok(true);
+            }
+            if n == 0 && !tls.stream.has_output() {
                 // It is closing and takes no more; what waits goes with the connection.
                 return Ok(true);
             }
@@ -360,20 +378,21 @@ impl Server {
     }
 
     /// The node has let go of a connection: its last bytes may still go out.
-    fn close(self: &Rc<Self>, id: ConnId, farewell: OutQueue) {
+    fn close(self: &Rc<Self>, id: ConnId, farewell: OutQueue, reason: CloseReason) {
         let Some(socket) = self.sockets.borrow_mut().get_mut(id.slot()).and_then(Option::take) else { return };
         socket.closed.set(true);
-        socket.lingers.set(!farewell.is_empty());
+        let is_framed = socket.framing.borrow().is_some();
+        socket.lingers.set(!farewell.is_empty() || is_framed);
         socket.wake();
         // It waits for room that a stuck receiver never makes, and would keep the socket open.
         if let Some(writer) = socket.writer.take() {
             writer.abort();
         }
-        if farewell.is_empty() && socket.tls.borrow().is_none() {
+        if farewell.is_empty() && !is_framed && socket.tls.borrow().is_none() {
             return;
         }
         spawn_local(async move {
-            let _ = tokio::time::timeout(FAREWELL_WITHIN, last_words(&socket, farewell)).await;
+            let _ = tokio::time::timeout(FAREWELL_WITHIN, last_words(&socket, farewell, reason)).await;
         });
     }
 
@@ -397,12 +416,12 @@ impl Server {
         }
     }
 
-    /// Serves one connection from its first byte to its last: `peer` is our side of it.
+    /// Serves one connection from its first byte to its last: `listener` knows what it may be.
     pub async fn serve(
         self: Rc<Self>,
         stream: TcpStream,
         remote: SocketAddr,
-        peer: Box<dyn Peer>,
+        listener: &Listener,
         tls: Option<Rc<TlsSetup>>,
     ) {
         // Without it small messages would wait for each other; a socket that refuses is as good as closed.
@@ -415,14 +434,19 @@ impl Server {
         }
         self.set_wall_clock();
         let arrival = Arrival { remote, nonce };
-        let id = self.node.borrow_mut().accept(self.now(), &arrival, peer);
+        let id = self.node.borrow_mut().accept(self.now(), &arrival, (listener.peer)());
         let mut reader = self.reader(id, stream, remote);
-        let done = match tls {
+        let done = match &tls {
+            None if listener.websocket => Ok(()),
             None => {
                 reader.server.with_node(|node, now| node.greet(now, id));
                 Ok(())
             }
-            Some(setup) => Box::pin(reader.secure(&setup)).await,
+            Some(setup) => Box::pin(reader.secure(setup, listener.websocket)).await,
+        };
+        let done = match done {
+            Ok(()) if listener.websocket => Box::pin(reader.upgrade(tls.is_some())).await,
+            done => done,
         };
         if let Err(reason) = done {
             return reader.server.with_node(|node, now| node.closed(now, id, reason));
@@ -450,6 +474,7 @@ impl Server {
             lingers: Cell::new(false),
             reader: RefCell::default(),
             tls: RefCell::default(),
+            framing: RefCell::default(),
         });
         {
             let mut sockets = self.sockets.borrow_mut();
@@ -479,18 +504,23 @@ impl Server {
     }
 }
 
-async fn last_words(socket: &Socket, farewell: OutQueue) {
+async fn last_words(socket: &Socket, farewell: OutQueue, reason: CloseReason) {
     let mut rest = Vec::new();
+    let framed = socket.framing.borrow_mut().as_mut().map(|framing| framing.finish(&farewell, reason));
+    let pieces: Vec<&[u8]> = match &framed {
+        Some(framed) => vec![framed],
+        None => farewell.pieces().collect(),
+    };
     if let Some(tls) = socket.tls.borrow_mut().as_mut() {
         rest.append(&mut tls.cipher);
-        for plain in farewell.pieces() {
+        for plain in pieces {
             // Best effort: there is nobody left to tell.
             let _ = tls.stream.send(plain);
         }
         tls.stream.close();
         tls.stream.take_output(&mut rest);
     } else {
-        for plain in farewell.pieces() {
+        for plain in pieces {
             rest.extend_from_slice(plain);
         }
     }
@@ -522,7 +552,7 @@ struct Reader {
     socket: Rc<Socket>,
     read: OwnedReadHalf,
     remote: SocketAddr,
-    /// While the handshake lasts: what came with its last bytes.
+    /// While a handshake lasts: what came with its last bytes; of a WebSocket, all of it.
     early: RefCell<Option<Vec<u8>>>,
 }
 
@@ -613,14 +643,13 @@ impl Reader {
         let mut failed = false;
         let mut done = None;
         match self.socket.tls.borrow_mut().as_mut() {
-            None => server.node.borrow_mut().receive(now, id, bytes),
+            None => self.take(now, bytes),
             Some(tls) => {
-                let mut early = self.early.borrow_mut();
                 // The dialler's handshake ends here; what comes with its last bytes waits for the node to know.
-                let mut behind = (tls.stream.is_handshaking() && early.is_none()).then(Vec::new);
-                let mut plain = |plain: &[u8]| match early.as_mut().or(behind.as_mut()) {
-                    Some(early) => early.extend_from_slice(plain),
-                    None => server.node.borrow_mut().receive(now, id, plain),
+                let mut behind = (tls.stream.is_handshaking() && self.early.borrow().is_none()).then(Vec::new);
+                let mut plain = |plain: &[u8]| match &mut behind {
+                    Some(behind) => behind.extend_from_slice(plain),
+                    None => self.take(now, plain),
                 };
                 let result = tls.stream.receive(bytes, &mut plain);
                 if result.as_ref().is_ok_and(|progress| progress.handshake_done) {
@@ -640,11 +669,22 @@ impl Reader {
             node.secured(now, id, facts);
             node.receive(now, id, &behind);
         }
-        if self.socket.tls.borrow().is_some() {
+        if self.socket.tls.borrow().is_some() || self.socket.framing.borrow().is_some() {
             server.flush(id, now);
         }
         server.pump(now);
         failed
+    }
+
+    /// Takes what came, out of its TLS if there is one.
+    fn take(&self, now: Nanos, bytes: &[u8]) {
+        if let Some(early) = &mut *self.early.borrow_mut() {
+            return early.extend_from_slice(bytes);
+        }
+        match &mut *self.socket.framing.borrow_mut() {
+            Some(framing) => self.take_frames(framing, now, bytes),
+            None => self.server.node.borrow_mut().receive(now, self.socket.id, bytes),
+        }
     }
 
     /// TLS broke down. Of a connection that this side made the node tells, once.
@@ -661,7 +701,8 @@ impl Reader {
     }
 
     /// INFO and TLS in the configured order (nats-server: `handshake_first`, `allow_non_tls`).
-    async fn secure(&mut self, setup: &Rc<TlsSetup>) -> Result<(), CloseReason> {
+    /// With a WebSocket that is all: what came behind it stays in `early`.
+    async fn secure(&mut self, setup: &Rc<TlsSetup>, websocket: bool) -> Result<(), CloseReason> {
         let id = self.socket.id;
         let first = match setup.first {
             HandshakeFirst::Yes => true,
@@ -700,6 +741,10 @@ impl Reader {
             }
         }
         let facts = self.socket.tls.borrow().as_ref().map(|tls| tls.facts(first));
+        if websocket {
+            self.server.with_node(|node, now| facts.map(|facts| node.secured(now, id, facts)));
+            return Ok(());
+        }
         let early = self.early.take().unwrap_or_default();
         self.server.with_node(|node, now| {
             if let Some(facts) = facts {

@@ -1,6 +1,6 @@
-"""Every version and quality of service with paho, over TCP or TLS; a persistent session; a will; retained messages.
+"""Every version and quality of service with paho, over TCP, TLS or WebSocket; a persistent session; a will; retained messages.
 
-Usage: paho_roundtrip.py PORT [CA_FILE]. Says "all well" at the end, or fails.
+Usage: paho_roundtrip.py PORT [CA_FILE] [websockets]. Says "all well" at the end, or fails.
 """
 import queue
 import sys
@@ -11,14 +11,15 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.packettypes import PacketTypes
 
 PORT = int(sys.argv[1])
-CA = sys.argv[2] if len(sys.argv) > 2 else None
-PATIENCE = 10
+TRANSPORT = "websockets" if "websockets" in sys.argv else "tcp"
+CA = next((arg for arg in sys.argv[2:] if arg != "websockets"), None)
+PATIENCE = 30
 
 
 class Client:
     def __init__(self, version, client_id, clean=True, will=None):
         options = {} if version == mqtt.MQTTv5 else {"clean_session": clean}
-        self.mqtt = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=client_id, protocol=version, **options)
+        self.mqtt = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=client_id, protocol=version, transport=TRANSPORT, **options)
         if CA:
             self.mqtt.tls_set(CA)
         if will:

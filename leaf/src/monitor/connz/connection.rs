@@ -74,6 +74,8 @@ impl<'a> Connection<'a> {
         let (name, mut protocol) = kind(row.kind());
         if about.mqtt_client.is_some() {
             protocol = Some("mqtt");
+        } else if about.websocket {
+            protocol = Some("websocket");
         }
         let account = row.account().filter(|_| options.auth).map(|id| view.node.accounts.get(id));
         Self {

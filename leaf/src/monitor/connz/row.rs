@@ -125,6 +125,7 @@ impl<'a> Row<'a> {
                 version: &conn.version,
                 user: &conn.user,
                 trouble: "",
+                websocket: conn.websocket,
                 mqtt_client: conn.mqtt_client.as_deref(),
             },
         }

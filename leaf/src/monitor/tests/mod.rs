@@ -58,6 +58,7 @@ fn of(config: Config) -> Node {
         host: "0.0.0.0".into(),
         port: 4222,
         leafnodes: None,
+        websocket: None,
         program: "petiole-leaf",
     };
     Node::new(config, identity, 7).unwrap()

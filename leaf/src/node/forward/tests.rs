@@ -33,6 +33,7 @@ impl World {
             port: 4222,
             program: "petiole-leaf",
             leafnodes: None,
+            websocket: None,
         };
         let node = Node::new(config, identity, 1).unwrap();
         let mut world = Self { node, disks: BTreeMap::new(), orders: VecDeque::new(), now: 0 };

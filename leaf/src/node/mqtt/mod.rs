@@ -126,8 +126,9 @@ impl Node {
 
     /// How long CONNECT may take. A client that need not say who it is has more time: nats-server gives it for ever.
     pub(super) fn mqtt_login_within(&self) -> Nanos {
-        let configured = self.config.mqtt.as_ref().and_then(|mqtt| mqtt.login_timeout).map(super::nanos);
-        let patience = if self.facts.info.auth_required { self.facts.login_within } else { LOGIN_WITHIN };
+        let configured = self.config.mqtt.as_ref().and_then(|mqtt| mqtt.login.timeout).map(super::nanos);
+        let required = self.facts.info.auth_required || self.mqtt_directory.is_some();
+        let patience = if required { self.facts.login_within } else { LOGIN_WITHIN };
         configured.unwrap_or(patience)
     }
 

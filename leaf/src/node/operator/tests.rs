@@ -91,6 +91,7 @@ impl Stage {
             host: "h".into(),
             port: 1,
             leafnodes: None,
+            websocket: None,
             program: "petiole-leaf",
         };
         Self { node: Node::new(config, server, 1).unwrap(), now: 0 }

@@ -119,6 +119,7 @@ impl World {
             port: 4222,
             program: "petiole-leaf",
             leafnodes: None,
+            websocket: None,
         };
         let node = Node::new(configuration(&rules), identity, seed).expect("a configuration that holds together");
         Self {
@@ -423,7 +424,7 @@ impl World {
         let mut farewells = BTreeMap::new();
         while let Some(command) = self.node.poll_command() {
             match command {
-                Command::Close { conn, farewell } => {
+                Command::Close { conn, farewell, .. } => {
                     farewells.insert(conn.cid(), farewell.pieces().collect::<Vec<_>>().concat());
                 }
                 Command::Shutdown => self.shutdown = true,

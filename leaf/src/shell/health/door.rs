@@ -274,6 +274,7 @@ mod tests {
         port: "port",
         at: |_| None::<Endpoint<'_>>,
         greets: true,
+        websocket: false,
         peer: || Box::new(crate::client::Client::new()),
     };
 
