@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use leaf::shell::disk::Directory;
 use leaf::shell::hammer;
 use leaf::store::sim::Dice;
-use leaf::store::{Append, Disk, Log, Reader, Settings};
+use leaf::store::{Append, Log, Reader, Settings};
 
 /// A moment in November 2023.
 const NOW: i64 = 1_700_000_000_000_000_000;
@@ -53,7 +53,7 @@ fn fill(dir: &Path, count: u64) {
         let message = Append { subject: subject.as_bytes(), payload: payload.as_bytes(), ..Append::default() };
         log.append(NOW, &message).unwrap();
         while let Some(batch) = log.poll_batch(NOW) {
-            let result = batch.ops.iter().try_for_each(|op| disk.perform(op));
+            let result = batch.carry_out(&mut disk);
             log.batch_done(NOW, result);
         }
     }

@@ -265,7 +265,7 @@ impl Journal {
     }
 
     /// The disk has done it; returns the last commit that is down.
-    pub(crate) fn batch_done(&mut self, clock: Clock, result: Result<(), DiskError>) -> u64 {
+    pub(crate) fn batch_done(&mut self, clock: Clock, result: Result<Vec<u8>, DiskError>) -> u64 {
         self.log.batch_done(clock.wall, result);
         if let Some(text) = self.log.failed() {
             error!("The log of MQTT sessions failed: {text}");

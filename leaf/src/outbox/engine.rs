@@ -298,7 +298,7 @@ impl Outbox {
     }
 
     /// The batch is done, or stopped at an error.
-    pub fn batch_done(&mut self, wall: Time, result: Result<(), DiskError>) {
+    pub fn batch_done(&mut self, wall: Time, result: Result<Vec<u8>, DiskError>) {
         self.log.batch_done(wall, result);
         if self.log.failed().is_some() {
             self.figures.not_taken += self.acks.forget() as u64;

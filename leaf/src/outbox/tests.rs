@@ -3,8 +3,8 @@
 use super::engine::log_settings;
 use super::*;
 use crate::config::Forward;
+use crate::store::Log;
 use crate::store::sim::SimDisk;
-use crate::store::{Disk, Log};
 
 mod simulation;
 
@@ -21,8 +21,8 @@ fn nothing_goes_up_before_the_name_is_on_disk() {
     let mut commits = 0;
     while let Some(batch) = outbox.poll_batch(0) {
         assert!(matches!(outbox.poll_up(0, &mut |_| true), Up::Nothing));
-        batch.ops.iter().try_for_each(|op| disk.perform(op)).unwrap();
-        outbox.batch_done(0, Ok(()));
+        let result = batch.carry_out(&mut disk);
+        outbox.batch_done(0, result);
         commits += 1;
     }
     assert!(commits > 0 && matches!(outbox.poll_up(0, &mut |_| true), Up::Want(_)));

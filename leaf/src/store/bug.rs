@@ -29,12 +29,20 @@ pub(super) enum Bug {
     CutAtFirstDamage,
     /// Deletions in a torn batch count although what they made room for is lost.
     DeletionBeforeRecord,
+    /// A segment is written again without messages whose deletion is not on disk yet.
+    CompactedUncommitted,
+    /// A segment that is written again counts before it is on disk.
+    CompactedHeadFirst,
+    /// A segment is written again without the deletions of what older ones hold.
+    NotesForgotten,
+    /// A purge keeps one message less than it should.
+    PurgedOneMore,
 }
 
 #[cfg(test)]
 impl Bug {
     /// All of them.
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 15] = [
         Self::AcknowledgedBeforeSync,
         Self::NoSync,
         Self::NoDirSync,
@@ -46,6 +54,10 @@ impl Bug {
         Self::CarriedOnAfterFailure,
         Self::CutAtFirstDamage,
         Self::DeletionBeforeRecord,
+        Self::CompactedUncommitted,
+        Self::CompactedHeadFirst,
+        Self::NotesForgotten,
+        Self::PurgedOneMore,
     ];
 }
 

@@ -129,15 +129,21 @@ fn name<'a>(names: &'a [u8], entry: &Entry) -> &'a [u8] {
 
 /// Numbers, as ranges that neither touch nor overlap.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Ranges(BTreeMap<Seq, Seq>);
+pub(super) struct Ranges(BTreeMap<Seq, Seq>, u64);
 
 impl Ranges {
+    /// How many there are.
+    pub(super) fn total(&self) -> u64 {
+        self.1
+    }
+
     pub(super) fn contains(&self, seq: Seq) -> bool {
         self.0.range(..=seq).next_back().is_some_and(|(_, &end)| seq <= end)
     }
 
     /// Adds `first..=last`, of which nothing may be there yet.
     pub(super) fn insert(&mut self, first: Seq, last: Seq) {
+        self.1 += overlap(first, last);
         let (mut first, mut last) = (first, last);
         if let Some((&start, &end)) = self.0.range(..first).next_back()
             && end + 1 == first
@@ -211,6 +217,10 @@ pub(super) struct Segment {
     pub(super) lost: u64,
     /// It has numbers that the history by subject lacks.
     pub(super) unlisted: bool,
+    /// Of messages whose deletion was recorded when the last message was below this one, the file has nothing any more.
+    pub(super) clean_since: Seq,
+    /// Writing it again was not worth it: with so many counted bytes, after so many others had been written again or gone.
+    pub(super) settled: Option<(u64, u64)>,
     /// No more messages come.
     finished: bool,
 }
@@ -236,6 +246,8 @@ impl Segment {
             deadlines: 0,
             lost: 0,
             unlisted: false,
+            clean_since: 0,
+            settled: None,
             finished: false,
         }
     }
@@ -284,6 +296,11 @@ impl Segment {
         self.subjects.extend(std::mem::take(&mut self.tally));
         self.subjects.sort_unstable();
         self.marks.shrink_to_fit();
+    }
+
+    /// Whether at least half of its messages are gone.
+    pub(super) fn is_mostly_gone(&self) -> bool {
+        self.missing.total() * 2 >= overlap(self.first_seq, self.last_seq)
     }
 
     /// Messages in it with numbers from `first` on.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
 use super::bug::{Bug, planted};
+use super::compact::{Compaction, Tidy};
 use super::dedupe::Dedupe;
 use super::history::History;
 use super::index::{Segment, SubjectId, Subjects};
@@ -11,7 +12,7 @@ use super::meta::{Footer, Meta};
 use super::record::{self, HEAD_BYTES, Kind};
 use super::segment::{Head, footer_at};
 use super::tail::{CLOSE_BYTES_MAX, Data, Tail, Unit};
-use super::{DiskError, FileId, Op, Record, Seq, Time};
+use super::{Disk, DiskError, FileId, Op, Record, Seq, Time, Want};
 
 /// Bytes of a subject at most.
 pub const SUBJECT_BYTES_MAX: usize = u16::MAX as usize;
@@ -137,6 +138,19 @@ impl fmt::Display for Refused {
 pub struct Batch {
     /// What to do.
     pub ops: Vec<Op>,
+    /// What the log wants to read for itself after that: at most [`super::WINDOW_BYTES`], or one longer record.
+    pub want: Option<Want>,
+}
+
+impl Batch {
+    /// Does it; returns what was read for the log, for [`Log::batch_done`]. What cannot be read is missing there.
+    ///
+    /// # Errors
+    /// The first of an operation.
+    pub fn carry_out(&self, disk: &mut dyn Disk) -> Result<Vec<u8>, DiskError> {
+        self.ops.iter().try_for_each(|op| disk.perform(op))?;
+        Ok(self.want.and_then(|want| want.read(disk).ok()).unwrap_or_default())
+    }
 }
 
 /// What is in flight.
@@ -145,6 +159,7 @@ enum Flight {
     Data { number: u64, last: Seq, end: (FileId, u64) },
     Rotate(Vec<Op>),
     Remove,
+    Compact,
 }
 
 /// Figures about a log.
@@ -168,6 +183,8 @@ pub struct State {
     pub written_bytes: u64,
     /// Syncs since the log was opened.
     pub syncs: u64,
+    /// Segments written again, or removed from between others, since the log was opened.
+    pub compacted: u64,
 }
 
 /// See the [module](super).
@@ -203,6 +220,10 @@ pub struct Log {
     pub(super) discarded: u64,
     written_bytes: u64,
     syncs: u64,
+    pub(super) compaction: Option<Box<Compaction>>,
+    pub(super) tidy: Tidy,
+    /// The last batch was a step of a compaction: what waits goes first.
+    was_tidying: bool,
 }
 
 impl Log {
@@ -234,6 +255,9 @@ impl Log {
             discarded: 0,
             written_bytes: 0,
             syncs: 0,
+            compaction: None,
+            tidy: Tidy::default(),
+            was_tidying: false,
         }
     }
 
@@ -367,6 +391,7 @@ impl Log {
             discarded: self.discarded,
             written_bytes: self.written_bytes,
             syncs: self.syncs,
+            compacted: self.tidy.done,
         }
     }
 
@@ -392,19 +417,26 @@ impl Log {
             _ => None,
         };
         let expiry = self.deadlines.first_key_value().map(|(&(time, _), _)| time);
-        [commit, expiry, self.age_due()].into_iter().flatten().min()
+        let tidy = if self.flight.is_none() && self.failed.is_none() { self.tidy_due() } else { None };
+        [commit, expiry, self.age_due(), tidy].into_iter().flatten().min()
     }
 
     /// What the disk must do next; nothing while a batch is in flight or appends are still being gathered.
     pub fn poll_batch(&mut self, now: Time) -> Option<Batch> {
-        if self.flight.is_some() || self.failed.is_some() || self.retry_at.is_some_and(|at| now < at) {
+        if self.flight.is_some() || self.failed.is_some() {
             return None;
         }
-        if let Some(Unit::Data(data)) = self.tail.front()
-            && !data.closed
-            && now < data.since + self.settings.commit_interval
-            && data.bytes.len() < self.settings.commit_bytes
+        let is_due = self.is_due(now);
+        let was_tidying = std::mem::take(&mut self.was_tidying);
+        if !(is_due && was_tidying)
+            && let Some(batch) = self.compact(now)
         {
+            self.was_tidying = true;
+            self.flight = Some(Flight::Compact);
+            self.count_wear(&batch.ops);
+            return Some(batch);
+        }
+        if !is_due {
             return None;
         }
         let (ops, flight) = match self.tail.pop()? {
@@ -426,22 +458,43 @@ impl Log {
             Unit::Rotate(ops) => (ops.clone(), Flight::Rotate(ops)),
             Unit::Remove(ops) => (ops, Flight::Remove),
         };
-        for op in &ops {
+        self.flight = Some(flight);
+        self.count_wear(&ops);
+        Some(Batch { ops, want: None })
+    }
+
+    /// Whether what waits may go.
+    fn is_due(&self, now: Time) -> bool {
+        if self.retry_at.is_some_and(|at| now < at) {
+            return false;
+        }
+        match self.tail.front() {
+            None => false,
+            Some(Unit::Data(data)) if !data.closed => {
+                let gathered = data.bytes.len() >= self.settings.commit_bytes;
+                gathered || now >= data.since + self.settings.commit_interval
+            }
+            Some(_) => true,
+        }
+    }
+
+    fn count_wear(&mut self, ops: &[Op]) {
+        for op in ops {
             match op {
                 Op::Write(_, _, bytes) => self.written_bytes += bytes.len() as u64,
                 Op::Sync(_) | Op::SyncDir => self.syncs += 1,
                 Op::Create(..) | Op::Remove(_) => {}
             }
         }
-        self.flight = Some(flight);
-        Some(Batch { ops })
     }
 
-    /// The batch is done, or stopped at an error.
-    pub fn batch_done(&mut self, now: Time, result: Result<(), DiskError>) {
+    /// The batch is done (see [`Batch::carry_out`]), or stopped at an error.
+    pub fn batch_done(&mut self, now: Time, result: Result<Vec<u8>, DiskError>) {
         let Some(flight) = self.flight.take() else { return };
         match (flight, result) {
-            (Flight::Data { number, last, end }, Ok(())) => {
+            (Flight::Compact, Ok(bytes)) => self.compacted(&bytes),
+            (Flight::Compact, Err(DiskError::Full)) => self.compaction_has_no_room(now),
+            (Flight::Data { number, last, end }, Ok(_)) => {
                 self.done_number = self.done_number.max(number);
                 self.committed = self.committed.max(last);
                 self.trusted = Some(end);
@@ -449,14 +502,15 @@ impl Log {
                     segment.written = segment.written.max(end.1);
                 }
             }
-            (Flight::Rotate(ops), Ok(())) => {
+            (Flight::Rotate(ops), Ok(_)) => {
                 self.retry_at = None;
+                self.tidy.wanted = true;
                 self.trusted = ops.iter().find_map(|op| match op {
                     Op::Write(file, 0, bytes) => Some((*file, bytes.len() as u64)),
                     _ => None,
                 });
             }
-            (Flight::Remove, Ok(())) => {}
+            (Flight::Remove, Ok(_)) => {}
             (Flight::Rotate(ops), Err(DiskError::Full)) => {
                 // Nothing was changed: it is tried again, after the oldest gave way if they may.
                 let last =
@@ -503,7 +557,7 @@ impl Log {
         end
     }
 
-    fn salt(&mut self) -> u32 {
+    pub(super) fn salt(&mut self) -> u32 {
         // splitmix64: any seed gives a good row.
         self.salts = self.salts.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.salts;
@@ -598,6 +652,7 @@ impl Log {
                 segment.subjects.iter().map(|&(id, _)| within(id)).collect()
             }),
             lost: segment.lost,
+            clean_since: 0,
         };
         let payload = postcard::to_allocvec(&footer).unwrap_or_default();
         let mut bytes = Vec::with_capacity(payload.len() + HEAD_BYTES + super::SECTOR_BYTES);

@@ -49,6 +49,8 @@ pub(super) struct Footer {
     pub(super) history: Option<Vec<Vec<(Seq, u32)>>>,
     /// The segment was damaged: as many records as are known to be lost.
     pub(super) lost: u64,
+    /// Deletions recorded when the last message was below this one concern nothing in this file.
+    pub(super) clean_since: Seq,
 }
 
 /// Where to start reading: one for each [`MARK_BYTES`] of a segment.

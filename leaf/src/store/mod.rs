@@ -14,6 +14,7 @@
 //! unknown, and nothing is more dangerous than carrying on.
 
 mod bug;
+mod compact;
 mod dedupe;
 mod disk;
 mod history;
@@ -22,6 +23,7 @@ mod log;
 mod meta;
 mod open;
 pub mod order;
+mod purge;
 mod read;
 mod record;
 pub mod repair;
@@ -43,6 +45,7 @@ pub use log::{
 };
 pub use open::{OpenError, Report};
 pub use order::{Answer, LogId, Order};
+pub use purge::{PURGE_KEEP_MAX, Purge, Purged};
 pub use read::{Next, Reader};
 pub use record::{Kind, Record};
 pub use walk::{ReadError, WINDOW_BYTES, Want};

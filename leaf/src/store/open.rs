@@ -108,7 +108,8 @@ impl Log {
             let by_footer = !recent && opening.footer(disk, head, end)?;
             if !by_footer {
                 let is_last = at + 1 == heads.len();
-                let torn = next.is_none_or(|next| next.after_torn);
+                // What was written again as a whole has no torn end, whatever rotted since.
+                let torn = head.own_end.is_none() && next.is_none_or(|next| next.after_torn);
                 sound = opening.scan(disk, head, end, is_last, torn)? && limit.is_none();
             }
         }
@@ -130,6 +131,7 @@ impl Log {
         log.advance();
         log.revisit(disk, now)?;
         log.enforce(now);
+        log.tidy.wanted = true;
         Ok((log, report))
     }
 
@@ -220,10 +222,20 @@ fn heads(
     files.sort_unstable();
     let last_number = files.last().map_or(0, |file| file.segment);
     let mut heads: Vec<Head> = Vec::with_capacity(files.len());
-    // Of a segment that was written again the newest whole one counts; its head is written last.
+    // Of a segment that was written again the newest whole one counts; its head is written last. After a failure, when what is
+    // read need not be what is on disk, it is the oldest: that goes only when the newer one is certain.
+    let mut superseded = Vec::new();
     for &file in files.iter().rev() {
-        if heads.last().is_some_and(|newer| newer.file.segment == file.segment) {
-            report.unfinished.push(file);
+        if let Some(newer) = heads.last().filter(|newer| newer.file.segment == file.segment).copied() {
+            let bytes = Want { file, offset: 0, len: DATA_OFFSET as usize }.read(disk)?;
+            match Head::decode(file, &bytes) {
+                Ok(head) if trusted.is_some() => {
+                    heads.pop();
+                    heads.push(head);
+                    report.unfinished.push(newer.file);
+                }
+                _ => superseded.push((file, newer.file)),
+            }
             continue;
         }
         let bytes = Want { file, offset: 0, len: DATA_OFFSET as usize }.read(disk)?;
@@ -243,10 +255,17 @@ fn heads(
         report.unfinished.push(last.file);
         heads.pop();
     }
-    for &file in &report.unfinished {
+    for &(_, newer) in &superseded {
+        // What a killed process wrote may be in the system's memory only.
+        disk.perform(&Op::Sync(newer))?;
+    }
+    if !superseded.is_empty() {
+        disk.perform(&Op::SyncDir)?;
+    }
+    for file in report.unfinished.iter().copied().chain(superseded.iter().map(|&(old, _)| old)) {
         disk.perform(&Op::Remove(file))?;
     }
-    if !report.unfinished.is_empty() {
+    if !report.unfinished.is_empty() || !superseded.is_empty() {
         disk.perform(&Op::SyncDir)?;
     }
     // A number is used again when its file never counted, so that each segment's successor is found by its number.
@@ -306,6 +325,7 @@ impl Opening {
         segment.bytes = footer.bytes;
         segment.deadlines = footer.deadlines;
         segment.lost = footer.lost;
+        segment.clean_since = footer.clean_since;
         for (first, last) in footer.missing {
             segment.missing.insert(first, last);
         }

@@ -115,8 +115,8 @@ pub enum Answer {
     Batch {
         /// Of which log.
         log: LogId,
-        /// The first error.
-        result: Result<(), DiskError>,
+        /// What was read for the log itself, mostly nothing; or the first error.
+        result: Result<Vec<u8>, DiskError>,
     },
     /// For [`super::Reader::filled`].
     Read {
@@ -150,9 +150,7 @@ impl Order {
             Self::Open { log, settings, now, seed, trusted, .. } => {
                 Answer::Opened { log, result: Log::open(disk, settings, now, seed, trusted).map(Box::new) }
             }
-            Self::Batch { log, batch } => {
-                Answer::Batch { log, result: batch.ops.iter().try_for_each(|op| disk.perform(op)) }
-            }
+            Self::Batch { log, batch } => Answer::Batch { log, result: batch.carry_out(disk) },
             Self::Read { log, ticket, want } => Answer::Read { log, ticket, want, result: want.read(disk) },
             Self::Close { log } => Answer::Closed { log },
         }

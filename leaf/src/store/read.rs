@@ -86,6 +86,11 @@ impl Reader {
         Self { until: seq, ..self }
     }
 
+    /// Whether all subjects are wanted.
+    pub(super) fn has_no_filter(&self) -> bool {
+        self.filters.is_empty()
+    }
+
     /// The number from which the next message is looked for.
     pub fn position(&self) -> Seq {
         self.next

@@ -179,9 +179,18 @@ impl<'a> Record<'a> {
 
 /// Appends a pad that ends on a sector's end, `out` starting on a sector.
 pub(super) fn pad(salt: u32, last: Seq, time: Time, out: &mut Vec<u8>) {
+    pad_at(0, salt, last, time, out);
+}
+
+/// Bytes of a pad for records that end at `end` bytes of a file.
+pub(super) fn pad_bytes(end: u64) -> u64 {
+    (end + HEAD_BYTES as u64).next_multiple_of(SECTOR_BYTES as u64) - end
+}
+
+/// The same, `out` starting at `at` bytes of the file.
+pub(super) fn pad_at(at: u64, salt: u32, last: Seq, time: Time, out: &mut Vec<u8>) {
     const ZEROS: [u8; SECTOR_BYTES] = [0; SECTOR_BYTES];
-    let end = (out.len() + HEAD_BYTES).next_multiple_of(SECTOR_BYTES);
-    let zeros = end - out.len() - HEAD_BYTES;
+    let zeros = pad_bytes(at + out.len() as u64) as usize - HEAD_BYTES;
     Record::other(Kind::Pad, last, time, &ZEROS[..zeros]).encode(salt, out);
 }
 

@@ -62,7 +62,7 @@ fn rewrite(disk: &mut dyn Disk, old: &Head, end: u64, torn: bool, now: Time, sal
             }
         }
     }
-    for op in rewrite.ops(now).1 {
+    for op in rewrite.ops(now) {
         disk.perform(&op)?;
     }
     Ok(())

@@ -140,6 +140,7 @@ impl Log {
         segment.missing.insert(seq, seq);
         segment.bytes = segment.bytes.saturating_sub(bytes);
         segment.forget(id);
+        self.tidy.wanted |= segment.is_mostly_gone();
         self.subjects.remove(id, 1);
         self.messages -= 1;
         true
@@ -196,7 +197,11 @@ impl Log {
             let last = head.last_seq;
             self.deadlines.retain(|&(_, seq), _| seq > last);
         }
-        self.tail.push(Unit::Remove(vec![Op::Remove(head.file), Op::SyncDir]));
+        self.tidy.changes += 1;
+        let mut ops = vec![Op::Remove(head.file)];
+        ops.extend(self.leave_compaction(head.file));
+        ops.push(Op::SyncDir);
+        self.tail.push(Unit::Remove(ops));
     }
 
     /// The disk is full where the segment after `last` was to be made: what is to be removed anyway goes ahead of

@@ -3,6 +3,8 @@
 use super::sim::SimDisk;
 use super::*;
 
+mod compaction;
+mod purging;
 mod scripted;
 mod simulation;
 
@@ -19,7 +21,7 @@ fn opened(disk: &mut SimDisk, settings: &Settings) -> (Log, Report) {
 /// Does everything that is to be done.
 fn drain(log: &mut Log, disk: &mut SimDisk, now: Time) {
     while let Some(batch) = log.poll_batch(now) {
-        let result = batch.ops.iter().try_for_each(|op| disk.perform(op));
+        let result = batch.carry_out(disk);
         log.batch_done(now, result);
     }
 }
@@ -92,7 +94,7 @@ fn gathers_appends_into_commits() {
     assert!(third.commit > first.commit);
     assert!(log.poll_batch(99).is_none(), "one batch in flight");
     assert!(!log.is_committed(first.commit));
-    log.batch_done(16, Ok(()));
+    log.batch_done(16, Ok(Vec::new()));
     assert!(log.is_committed(first.commit) && !log.is_committed(third.commit));
     put(&mut log, 16, "a", &"w".repeat(1000));
     assert!(log.poll_batch(16).is_some(), "enough bytes do not wait");

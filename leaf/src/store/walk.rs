@@ -82,7 +82,7 @@ pub(super) enum Step<'a> {
 #[derive(Debug)]
 pub(super) struct Walk {
     pub(super) file: FileId,
-    salt: u32,
+    pub(super) salt: u32,
     /// Where the next record is looked for.
     at: u64,
     pub(super) end: u64,

@@ -12,7 +12,7 @@ use crate::config::Forward;
 use crate::message::Message;
 use crate::node::{Nanos, SECOND};
 use crate::store::sim::{Dice, SimDisk};
-use crate::store::{Disk, DiskError, Log, Op, Time};
+use crate::store::{Batch, Disk, DiskError, Log, Time};
 
 const SENSORS: usize = 3;
 const STEPS: usize = 400;
@@ -113,7 +113,7 @@ struct World {
     disk: SimDisk,
     outbox: Option<Outbox>,
     /// What the disk was given and has not said to be done.
-    flight: Option<(usize, Vec<Op>)>,
+    flight: Option<(usize, Batch)>,
     sensors: Vec<Sensor>,
     hub: Hub,
     /// The current connection is the last; the others are broken and drain.
@@ -180,9 +180,9 @@ impl World {
         self.cut();
         self.outbox = None;
         // What was handed to the disk may be done in part.
-        if let Some((done, ops)) = self.flight.take() {
-            let more = self.dice.below((ops.len() - done) as u64 + 1) as usize;
-            for op in &ops[done..done + more] {
+        if let Some((done, batch)) = self.flight.take() {
+            let more = self.dice.below((batch.ops.len() - done) as u64 + 1) as usize;
+            for op in &batch.ops[done..done + more] {
                 if self.disk.perform(op).is_err() {
                     break;
                 }
@@ -266,17 +266,19 @@ impl World {
         let wall = self.wall();
         let Some(outbox) = &mut self.outbox else { return };
         if self.flight.is_none() {
-            self.flight = outbox.poll_batch(wall).map(|batch| (0, batch.ops));
+            self.flight = outbox.poll_batch(wall).map(|batch| (0, batch));
         }
-        let Some((done, ops)) = &mut self.flight else { return };
+        let Some((done, batch)) = &mut self.flight else { return };
         self.disk.fail_next = may_fail && self.dice.one_in(60);
-        let result = self.disk.perform(&ops[*done]);
+        let result = batch.ops.get(*done).map_or(Ok(()), |op| self.disk.perform(op));
         self.disk.fail_next = false;
         *done += 1;
-        if result.is_ok() && *done < ops.len() {
+        if result.is_ok() && *done < batch.ops.len() {
             return;
         }
+        let want = batch.want;
         self.flight = None;
+        let result = result.map(|()| want.and_then(|want| want.read(&mut self.disk).ok()).unwrap_or_default());
         let failed = matches!(result, Err(DiskError::Failed(_)));
         outbox.batch_done(wall, result);
         self.hear_acks();

@@ -135,7 +135,7 @@ fn removals_keep_their_order_on_a_full_disk() {
         }
         let mut tries = 0;
         while let Some(batch) = log.poll_batch(2_000_000_000 * tries) {
-            let result = batch.ops.iter().try_for_each(|op| disk.perform(op));
+            let result = batch.carry_out(&mut disk);
             log.batch_done(2_000_000_000 * tries, result);
             tries += 1;
             let known = log.state().messages;

@@ -21,8 +21,8 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
 }
 
-/// One run; what went wrong, and otherwise a digest of all that happened.
-fn run(seed: u64) -> Result<u64, String> {
+/// One run; what went wrong, and otherwise a digest of all that happened and how many segments were written again.
+fn run(seed: u64) -> Result<(u64, u64), String> {
     let result = catch_unwind(|| World::new(seed).run());
     result.unwrap_or_else(|_| Err("it panicked".to_owned()))
 }
@@ -34,7 +34,7 @@ fn holds_whatever_happens() {
     let seconds = number("PETIOLE_SIM_SECONDS").map(Duration::from_secs);
     let count = number("PETIOLE_SIM_SEEDS").unwrap_or(if seconds.is_some() { u64::MAX - first } else { 1000 });
     let started = Instant::now();
-    let (next, tried) = (AtomicU64::new(first), AtomicU64::new(0));
+    let (next, tried, compacted) = (AtomicU64::new(first), AtomicU64::new(0), AtomicU64::new(0));
     let work = || {
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
@@ -46,6 +46,7 @@ fn holds_whatever_happens() {
                 assert_eq!(run(seed), Ok(trace), "seed {seed} is not the same twice");
             }
             tried.fetch_add(1, Ordering::Relaxed);
+            compacted.fetch_add(trace.1, Ordering::Relaxed);
         }
     };
     std::thread::scope(|scope| {
@@ -53,7 +54,9 @@ fn holds_whatever_happens() {
         work();
         other.join().unwrap();
     });
-    println!("{} seeds in {:.1?}", tried.into_inner(), started.elapsed());
+    let (tried, compacted) = (tried.into_inner(), compacted.into_inner());
+    println!("{tried} seeds in {:.1?}, {compacted} segments written again", started.elapsed());
+    assert!(tried < 100 || compacted > tried / 10, "hardly any segment was written again");
 }
 
 /// Each of these is found: a simulation that overlooks them would prove nothing.

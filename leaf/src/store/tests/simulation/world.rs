@@ -37,6 +37,10 @@ pub(super) struct World {
     trace: u64,
     /// All that happens is printed.
     loud: bool,
+    /// Segments that were written again.
+    compacted: u64,
+    /// Messages are deleted by the dozen.
+    sweeping: bool,
 }
 
 fn settings(dice: &mut Dice) -> Settings {
@@ -78,15 +82,22 @@ impl World {
         let mut dice = Dice::new(seed);
         let loud = std::env::var_os("PETIOLE_SIM_LOUD").is_some();
         let mut disk = SimDisk::new(dice.draw());
-        let settings = settings(&mut dice);
+        let mut settings = settings(&mut dice);
+        let sweeping = dice.one_in(3);
+        if sweeping && dice.one_in(2) {
+            // Much is decided before it is on disk.
+            settings.commit_interval = 300;
+        }
         let (log, _) = open(&mut disk, &settings, 0, None).unwrap();
         let followers = FILTERS.map(|filter| Follower::new(filter, 1)).into_iter().collect();
         let (model, ids) = (Model::default(), vec![None; 6]);
-        Self { dice, disk, settings, log, model, followers, now: 0, newest: 0, full: false, ids, trace: 0, loud }
+        let (now, newest, full, trace, compacted) = (0, 0, false, 0, 0);
+        Self { dice, disk, settings, log, model, followers, now, newest, full, ids, trace, loud, compacted, sweeping }
     }
 
-    /// All steps, then everything is read once more.
-    pub(super) fn run(mut self) -> Result<u64, String> {
+    /// All steps, then everything is read once more. Returns a digest of all that happened, and how many segments were
+    /// written again.
+    pub(super) fn run(mut self) -> Result<(u64, u64), String> {
         for step in 0..STEPS {
             let result = self.step().and_then(|()| self.check());
             result.map_err(|text| format!("step {step}: {text} ({:?})", self.settings))?;
@@ -96,7 +107,7 @@ impl World {
         } else {
             self.crash().map_err(|text| format!("{text} ({:?})", self.settings))?;
         }
-        Ok(self.trace)
+        Ok((self.trace, self.compacted))
     }
 
     fn note(&mut self, what: &impl Debug) {
@@ -115,12 +126,15 @@ impl World {
         match die {
             0..35 => self.append(),
             35..40 => self.keep(),
-            40..47 => self.delete(),
+            40..47 if self.sweeping => (0..self.dice.below(15)).try_for_each(|_| self.delete()),
+            40..45 => self.delete(),
+            45..47 => self.purge(),
             47..48 => self.trim(),
             48..52 => self.tick(),
             52..72 => self.commit(None),
             72..92 => self.follow(),
-            92..95 => self.crash(),
+            92..94 => self.crash(),
+            94..95 => self.kill(),
             95..96 => self.reopen(),
             96..97 => {
                 self.disk.fail_next = true;
@@ -235,6 +249,59 @@ impl World {
         Ok(())
     }
 
+    /// Those of some subjects, below a number, all but a few; sometimes only begun.
+    fn purge(&mut self) -> Result<(), String> {
+        if self.log.failed().is_some() || self.full {
+            return Ok(());
+        }
+        let filter = FILTERS[self.dice.below(FILTERS.len() as u64) as usize];
+        let last = self.log.state().last_seq;
+        let below = if self.dice.one_in(2) { last + 1 } else { 1 + self.dice.below(last + 1) };
+        let keep = if self.dice.one_in(2) { 0 } else { self.dice.below(5) };
+        let steps = if self.dice.one_in(3) { self.dice.below(6) } else { 1000 };
+        self.note(&(filter, below, keep, steps));
+        let filters: &[&[u8]] = if filter.is_empty() { &[] } else { &[filter.as_bytes()] };
+        let matching = |message: &Message| {
+            filter.is_empty() || crate::subject::matches(filter.as_bytes(), message.subject.as_bytes())
+        };
+        let mut due: Vec<Seq> =
+            self.model.live().filter(|(seq, message)| *seq < below && matching(message)).map(|(seq, _)| seq).collect();
+        due.truncate(due.len().saturating_sub(keep as usize));
+        let mut purge = Purge::new(&self.log, filters, below, keep).map_err(|error| error.to_string())?;
+        let mut done = false;
+        for _ in 0..steps {
+            let purged = purge.poll(&mut self.log, self.now).map_err(|error| error.to_string())?;
+            let commit = self.log.commit_number();
+            for &seq in due.iter().filter(|&&seq| !self.log.is_there(seq)) {
+                let message = self.model.messages.get_mut(&seq).unwrap();
+                if message.gone == Gone::No {
+                    message.gone = Gone::Asked(commit);
+                }
+            }
+            match purged {
+                Purged::Want(want) => {
+                    let bytes = want.read(&mut self.disk).map_err(|error| error.to_string())?;
+                    purge.filled(want, Ok(&bytes));
+                }
+                Purged::Waiting => {
+                    self.now += self.settings.commit_interval;
+                    self.commit(None)?;
+                    if self.log.failed().is_some() || self.full {
+                        break;
+                    }
+                }
+                Purged::Done { .. } => {
+                    done = true;
+                    break;
+                }
+            }
+        }
+        match due.iter().find(|&&seq| done && self.log.is_there(seq)) {
+            Some(seq) => Err(format!("message {seq} was not purged")),
+            None => Ok(()),
+        }
+    }
+
     fn trim(&mut self) -> Result<(), String> {
         let state = self.log.state();
         let first = state.first_seq + self.dice.below(state.last_seq + 2 - state.first_seq);
@@ -263,7 +330,7 @@ impl World {
     /// Batches until nothing is to be done, or up to so many operations.
     fn commit(&mut self, ops_max: Option<u64>) -> Result<(), String> {
         let mut ops = 0;
-        for _ in 0..20 {
+        for _ in 0..500 {
             let Some(batch) = self.log.poll_batch(self.now) else { return Ok(()) };
             self.model.acknowledge(&self.log);
             let mut result = Ok(());
@@ -277,8 +344,11 @@ impl World {
                     break;
                 }
             }
-            let full = result == Err(DiskError::Full);
+            let makes_room = result == Err(DiskError::Full) && batch.ops.len() == 1;
+            let full = result == Err(DiskError::Full) && !makes_room;
             self.note(&result);
+            let disk = &mut self.disk;
+            let result = result.map(|()| batch.want.map(|want| want.read(disk).unwrap()).unwrap_or_default());
             self.log.batch_done(self.now, result);
             if full {
                 self.full = true;
@@ -342,6 +412,17 @@ impl World {
         self.restart(None)
     }
 
+    /// The process dies in the middle of whatever the disk was told to do; the power stays.
+    fn kill(&mut self) -> Result<(), String> {
+        let ops = self.dice.below(8);
+        self.commit(Some(ops))?;
+        match self.log.failed() {
+            // What the system's memory shows then is not what the disk has.
+            Some(_) => self.recover(),
+            None => self.restart(None),
+        }
+    }
+
     /// After a failure, in the same process or after a crash.
     fn recover(&mut self) -> Result<(), String> {
         if self.dice.one_in(2) {
@@ -366,6 +447,7 @@ impl World {
         let (log, report) = open(&mut self.disk, &self.settings, self.now, trusted)?;
         self.note(&report);
         let before = std::mem::replace(&mut self.log, log);
+        self.compacted += before.state().compacted;
         self.expire();
         let age_max = self.settings.age_max;
         for message in self.model.messages.values_mut() {
