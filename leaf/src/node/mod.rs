@@ -60,7 +60,7 @@ use draw::Draw;
 use forward::Forwards;
 pub(crate) use forward::{Captures, OutboxView};
 pub use life::ClosedConn;
-pub(crate) use mqtt::{Loading, MQTT_LOG, Promises};
+pub(crate) use mqtt::{Loading, MQTT_LOG, Promises, Reopen};
 use operator::Operators;
 pub(crate) use operator::Waiting;
 pub use outq::{OutQueue, Pool};

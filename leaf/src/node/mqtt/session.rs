@@ -203,6 +203,7 @@ impl Node {
         if let Shared { journal: Some(journal), .. } = self.shared() {
             journal.tick(clock);
         }
+        self.mqtt_reopen_tick();
         self.publish_broker_topics();
         while let Some(at) = self.shared().sessions.due(now) {
             let Some(absent) = self.shared().sessions.absent_mut(at) else { return };
