@@ -141,6 +141,29 @@ fn users_and_permissions_hold() {
     assert!(b.packets_so_far().is_empty());
 }
 
+/// In lame duck mode 5.0 is told where to go, if anybody knows, and else that the server goes.
+#[test]
+fn lame_ducks_send_clients_elsewhere() {
+    const DUCK: &str = "lame_duck_duration: \"30s\"\nlame_duck_grace_period: \"1ms\"\n";
+    let knows = "server_reference: [\"b.example:1883\", \"c.example\"]";
+    for (name, reference, told) in [
+        ("mqtt-duck", "", bytes("e0 01 8b")),
+        ("mqtt-duck-knows", knows, packet(0xe0, "9c 1b 1c 'b.example:1883 c.example'")),
+    ] {
+        let config = format!("mqtt {{ host: 127.0.0.1, port: -1, {reference} }}\nstore_dir: \"<DIR>/data\"\n{DUCK}");
+        let mut server = Server::start(name, &config);
+        let mut five = connect(&server);
+        assert_eq!(five.ask(&packet(0x10, "'MQTT' 05 02 003c 00 'x'"))[3], 0);
+        let mut four = subscriber(&server, 2, "y", &[]);
+        server.signal("USR2");
+        assert_eq!(five.packet(), told);
+        five.ends();
+        // There is no packet for it.
+        four.ends();
+        assert_eq!(server.wait(), Some(0));
+    }
+}
+
 /// Whoever breaks the rules is closed, and the others notice nothing.
 #[test]
 fn hostile_packets_cost_nobody_else() {

@@ -44,6 +44,8 @@ pub struct Mqtt {
     pub max_retained_bytes: usize,
     /// `max_keep_alive` (ours): the longest silence of clients that speak 5.0.
     pub max_keep_alive: Option<Duration>,
+    /// `server_reference` (ours): where clients that speak 5.0 are sent in lame duck mode; several with blanks between them.
+    pub server_reference: Option<String>,
     /// `max_session_expiry` (ours): how long a session may outlive its connection.
     pub max_session_expiry: Option<Duration>,
 }
@@ -67,6 +69,7 @@ impl Default for Mqtt {
             max_retained_bytes: 64 << 20,
             max_keep_alive: None,
             max_session_expiry: None,
+            server_reference: None,
         }
     }
 }
@@ -133,6 +136,7 @@ fn option(mqtt: &mut Mqtt, key: &str, node: &Node, notes: &mut Notes) -> Result<
         "max_retained_bytes" => mqtt.max_retained_bytes = count(node)?,
         "max_keep_alive" => mqtt.max_keep_alive = Some(duration::of_option(key, node, notes)?),
         "max_session_expiry" => mqtt.max_session_expiry = Some(duration::of_option(key, node, notes)?),
+        "server_reference" | "server_references" => mqtt.server_reference = references(node)?,
         _ => return elsewhere(key, node),
     }
     Ok(Taken::Yes)
@@ -161,6 +165,17 @@ fn elsewhere(key: &str, node: &Node) -> Result<Taken, Error> {
         }
         _ => Ok(Taken::No),
     }
+}
+
+/// `host`, `host:port` or several `[MQTT 5.0, 4.11]`.
+fn references(node: &Node) -> Result<Option<String>, Error> {
+    let texts = node.texts("server_reference")?;
+    let is_bad = |text: &String| text.is_empty() || text.contains(|c: char| c.is_whitespace() || c.is_control());
+    let joined = texts.join(" ");
+    if texts.iter().any(is_bad) || joined.len() > usize::from(u16::MAX) {
+        return Err(Error::at(&node.at, "server_reference must be host:port, or a list of them"));
+    }
+    Ok(Some(joined).filter(|text| !text.is_empty()))
 }
 
 fn window(node: &Node) -> Result<u16, Error> {

@@ -124,6 +124,26 @@ pub(crate) struct Journal {
     complained: bool,
 }
 
+/// What a session's record is called.
+pub(crate) fn session_subject(key: u64) -> Vec<u8> {
+    format!("s.{key:x}").into_bytes()
+}
+
+/// What a message's record is called.
+pub(crate) fn queued_subject(key: u64, id: u16) -> Vec<u8> {
+    format!("q.{key:x}.{id}").into_bytes()
+}
+
+/// What the record of a message that was taken is called.
+pub(crate) fn taken_subject(key: u64, id: u16) -> Vec<u8> {
+    format!("i.{key:x}.{id}").into_bytes()
+}
+
+/// What a retained message's record is called.
+pub(crate) fn retained_subject(account: &str, topic: &str) -> Vec<u8> {
+    [b"r.", account.as_bytes(), b"\0", topic.as_bytes()].concat()
+}
+
 impl Journal {
     pub(crate) fn new(log: Log) -> Self {
         let hasher = foldhash::fast::FixedState::default();
@@ -171,27 +191,27 @@ impl Journal {
     pub(crate) fn save_session(&mut self, clock: Clock, key: u64, record: &SessionRecord) -> Result<u64, Refused> {
         // Only what cannot be encoded fails: nothing in these types.
         let payload = postcard::to_allocvec(record).unwrap_or_default();
-        self.append(clock, format!("s.{key:x}").as_bytes(), b"", &payload).map(|(_, commit)| commit)
+        self.append(clock, &session_subject(key), b"", &payload).map(|(_, commit)| commit)
     }
 
     /// Keeps a message for a session.
     pub(crate) fn save_queued(&mut self, clock: Clock, key: u64, queued: &Restored) -> Result<(Seq, u64), Refused> {
         let Restored { id, qos, retain, subscription_ids, stored } = queued;
-        let subject = format!("q.{key:x}.{id}");
-        let Some(stored) = stored else { return self.append(clock, subject.as_bytes(), b"", &id.to_be_bytes()) };
+        let subject = queued_subject(key, *id);
+        let Some(stored) = stored else { return self.append(clock, &subject, b"", &id.to_be_bytes()) };
         let record = record_of(clock, *id, *qos, *retain, subscription_ids.clone(), stored);
         let headers = postcard::to_allocvec(&record).unwrap_or_default();
-        self.append(clock, subject.as_bytes(), &headers, stored.bytes())
+        self.append(clock, &subject, &headers, stored.bytes())
     }
 
     /// A QoS 2 message from a session was taken.
     pub(crate) fn save_taken(&mut self, clock: Clock, key: u64, id: u16) -> Result<u64, Refused> {
-        self.append(clock, format!("i.{key:x}.{id}").as_bytes(), b"", b"").map(|(_, commit)| commit)
+        self.append(clock, &taken_subject(key, id), b"", b"").map(|(_, commit)| commit)
     }
 
     /// It was released; returns the commit.
     pub(crate) fn forget_taken(&mut self, clock: Clock, key: u64, id: u16) -> u64 {
-        self.forget_subject(clock, format!("i.{key:x}.{id}").as_bytes())
+        self.forget_subject(clock, &taken_subject(key, id))
     }
 
     /// Keeps a retained message.
@@ -203,13 +223,13 @@ impl Journal {
     ) -> Result<(Seq, u64), Refused> {
         let record = record_of(clock, 0, QoS::AtMostOnce, true, Vec::new(), stored);
         let headers = postcard::to_allocvec(&record).unwrap_or_default();
-        let subject = [b"r.", account.as_bytes(), b"\0", stored.topic().as_bytes()].concat();
+        let subject = retained_subject(account, stored.topic());
         self.append(clock, &subject, &headers, stored.bytes())
     }
 
     /// A session is over, but for its messages.
     pub(crate) fn forget_session(&mut self, clock: Clock, key: u64, taken: impl Iterator<Item = u16>) {
-        self.forget_subject(clock, format!("s.{key:x}").as_bytes());
+        self.forget_subject(clock, &session_subject(key));
         for id in taken {
             self.forget_taken(clock, key, id);
         }
@@ -294,6 +314,16 @@ impl Journal {
     pub(crate) fn noted(&mut self, record: &Record<'_>) {
         let (headers_len, payload_len) = (record.headers.len() as u32, record.payload.len() as u32);
         self.live.insert(record.seq, Live { subject: record.subject.into(), headers_len, payload_len });
+    }
+
+    /// All records that count, by name.
+    pub(crate) fn records(&self) -> impl Iterator<Item = (Box<[u8]>, Seq)> + '_ {
+        self.live.iter().map(|(seq, live)| (live.subject.clone(), *seq))
+    }
+
+    /// Gives no key that `old` has given.
+    pub(crate) fn continue_keys(&mut self, old: &Self) {
+        self.next_key = self.next_key.max(old.next_key);
     }
 
     /// A key that was found there is not given again.

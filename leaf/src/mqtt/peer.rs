@@ -85,6 +85,15 @@ impl Mqtt {
         login
     }
 
+    /// The last words to a client that may go on elsewhere, at `server`; others hear why it ends.
+    pub(crate) fn sent_elsewhere(&self, reason: CloseReason, server: Option<&str>) -> Option<Vec<u8>> {
+        let words = match server.filter(|_| reason == CloseReason::ServerShutdown) {
+            Some(server) => self.connection.last_words(Reason::UseAnotherServer, Some(server)),
+            None => return self.farewell(reason),
+        };
+        (!words.is_empty()).then_some(words)
+    }
+
     /// What is said to a client that is let go, and why not more: after a part of a packet nothing makes sense.
     fn last_reason(&self, reason: CloseReason) -> Option<Reason> {
         Some(match reason {

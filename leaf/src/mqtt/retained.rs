@@ -71,6 +71,12 @@ impl Retained {
         self.accounts.get_mut(&account)?.get_mut(topic)
     }
 
+    /// All of them, with account and topic.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (AccountId, &str, &mut Kept)> {
+        let accounts = self.accounts.iter_mut();
+        accounts.flat_map(|(account, topics)| topics.iter_mut().map(|(topic, kept)| (*account, &**topic, kept)))
+    }
+
     fn get(&self, account: AccountId, topic: &str) -> Option<&Kept> {
         self.accounts.get(&account)?.get(topic)
     }

@@ -8,7 +8,7 @@ use super::journal::Journal;
 use super::{Retained, Sessions, headers};
 use crate::account::AccountId;
 use crate::message::Message;
-use crate::node::{Loading, Nanos, Out, Promises, Sub};
+use crate::node::{Loading, Nanos, Out, Promises, Reopen, Sub};
 
 /// The state of MQTT that outlives a call; one for a node.
 #[derive(Debug, Default)]
@@ -33,6 +33,8 @@ pub(crate) struct Shared {
     pub(crate) journal: Option<Box<Journal>>,
     /// It is not open yet.
     pub(crate) opening: bool,
+    /// It failed and is not yet what it was.
+    pub(crate) reopen: Option<Reopen>,
     /// It is being read.
     pub(crate) loading: Option<Box<Loading>>,
     /// What acknowledgements rest on.

@@ -63,7 +63,7 @@ use forward::Forwards;
 pub(crate) use forward::{Captures, OutboxView};
 pub use health::{LinkHealth, LogHealth};
 pub use life::ClosedConn;
-pub(crate) use mqtt::{Loading, MQTT_LOG, Promises};
+pub(crate) use mqtt::{Loading, MQTT_LOG, Promises, Reopen};
 use operator::Operators;
 pub(crate) use operator::Waiting;
 pub use outq::{OutQueue, Pool};

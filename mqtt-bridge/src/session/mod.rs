@@ -245,6 +245,11 @@ impl Session {
         self.queue.tags()
     }
 
+    /// All messages that wait or are under way, by packet identifier, with the owner's names for them (0 for none).
+    pub fn kept(&self) -> impl Iterator<Item = (u16, u64)> + '_ {
+        self.queue.kept()
+    }
+
     /// A QoS 2 message with this packet identifier was taken before.
     pub fn restore_received(&mut self, id: u16) {
         self.received.insert(id);

@@ -273,6 +273,10 @@ impl Queue {
         self.entries.iter().map(|entry| entry.tag).filter(|tag| *tag > 0)
     }
 
+    pub(super) fn kept(&self) -> impl Iterator<Item = (u16, u64)> + '_ {
+        self.entries.iter().map(|entry| (entry.id, entry.tag))
+    }
+
     fn remove(&mut self, at: usize) -> Option<Entry> {
         let entry = if at == 0 { self.entries.pop_front() } else { self.entries.remove(at) }?;
         self.sent -= usize::from(at < self.sent);

@@ -9,6 +9,7 @@ use crate::client::Client;
 use crate::config::Mqtt as MqttConfig;
 use crate::mqtt::Mqtt;
 use crate::node::{Arrival, Identity, Peer};
+use crate::store::DiskError;
 use crate::store::sim::SimDisk;
 
 struct World {
@@ -21,6 +22,11 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::over(BTreeMap::new())
+    }
+
+    /// A node on these disks.
+    fn over(disks: BTreeMap<LogId, SimDisk>) -> Self {
         let config = Config {
             forwards: vec![Forward { name: "t".to_owned(), subjects: vec!["s.>".to_owned()], ..Forward::default() }],
             mqtt: Some(MqttConfig::default()),
@@ -36,7 +42,7 @@ impl World {
             websocket: None,
         };
         let node = Node::new(config, identity, 1).unwrap();
-        let mut world = Self { node, disks: BTreeMap::new(), orders: VecDeque::new(), now: 0 };
+        let mut world = Self { node, disks, orders: VecDeque::new(), now: 0 };
         world.node.open_forwards(0);
         while !world.node.forwards_ready() {
             world.gather();
@@ -113,4 +119,58 @@ fn an_mqtt_publisher_is_answered_after_the_sync() {
     assert_eq!(world.say(id, b"\x34\x08\x00\x03s/a\x00\x09x"), b"", "received before it is on disk");
     world.disk();
     assert_eq!(world.heard(id), b"\x40\x02\x00\x08\x50\x02\x00\x09");
+}
+
+/// The disk under the log of MQTT sessions fails, and works again later: nothing is acknowledged meanwhile, and afterwards
+/// the log has what is in memory. What it was is what a new server finds there.
+#[test]
+fn a_failed_log_of_sessions_is_opened_again() {
+    let mut world = World::new();
+    let device = b"\x10\x0d\x00\x04MQTT\x04\x00\x00\x3c\x00\x01d\x82\x06\x00\x01\x00\x01o\x01";
+    let id = world.connect(Box::new(Mqtt::new()), device);
+    world.disk();
+    assert_eq!(world.heard(id), b"\x90\x03\x00\x01\x01");
+    let publisher = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01p";
+    let first = world.connect(Box::new(Mqtt::new()), publisher);
+    world.disk();
+    assert_eq!(world.say(first, b"\x32\x06\x00\x01o\x00\x01a\x33\x06\x00\x01r\x00\x02k"), b"");
+    world.disk();
+    assert_eq!(world.heard(first), b"\x40\x02\x00\x01\x40\x02\x00\x02");
+    world.heard(id);
+
+    // The batch with this one fails; whoever waits for it is let go.
+    assert_eq!(world.say(first, b"\x32\x06\x00\x01o\x00\x03b"), b"");
+    let failed = Answer::Batch { log: super::super::MQTT_LOG, result: Err(DiskError::Failed("broken".to_owned())) };
+    assert!(matches!(world.orders.pop_front(), Some(Order::Batch { .. })));
+    world.node.disk_answered(world.now, failed);
+    assert!(world.node.output(first).is_none(), "it waits for what will never be");
+    // Nothing is acknowledged while it is broken.
+    let second = world.connect(Box::new(Mqtt::new()), publisher);
+    world.node.receive(world.now, second, b"\x32\x06\x00\x01o\x00\x04c");
+    world.gather();
+    assert!(world.node.output(second).is_none());
+    assert!(world.orders.is_empty(), "a broken log is not written to");
+
+    // A second later the disk works. Everything is kept again, and that is acknowledged.
+    world.now += 2 * SECOND;
+    world.node.tick(world.now);
+    assert!(world.node.deadline().is_some());
+    world.disk();
+    let third = world.connect(Box::new(Mqtt::new()), publisher);
+    assert_eq!(world.say(third, b"\x32\x06\x00\x01o\x00\x05d"), b"");
+    world.disk();
+    assert_eq!(world.heard(third), b"\x40\x02\x00\x05");
+
+    // A new server finds the session, its messages in their order, and the retained one.
+    let mut world = World::over(std::mem::take(&mut world.disks));
+    let again = world.connect(Box::new(Mqtt::new()), b"");
+    let heard = world.say(again, &device[..15]);
+    world.disk();
+    let heard = [heard, world.heard(again)].concat();
+    let bodies: Vec<u8> = heard.windows(6).filter(|at| at[..3] == *b"\x00\x01o").map(|at| at[5]).collect();
+    assert_eq!(bodies, b"abcd", "{}", heard.escape_ascii());
+    let kept = world.say(again, b"\x82\x06\x00\x02\x00\x01r\x00");
+    world.disk();
+    let kept = [kept, world.heard(again)].concat();
+    assert!(kept.windows(4).any(|at| at == b"\x00\x01rk"), "{}", kept.escape_ascii());
 }

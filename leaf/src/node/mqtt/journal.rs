@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use tracing::{error, info, warn};
 
 use super::super::{CloseReason, Command, Node};
+use super::reopen::Reopen;
 use super::subscribe::Pattern;
 use crate::mqtt::journal::{self, About, Clock, Found, Journal, SessionRecord};
 use crate::mqtt::{ABSENT, Absent, Holder, Kept, Place, Shared, sid};
@@ -47,6 +48,11 @@ impl Promises {
         self.last += 1;
         self.made.push_back(Promise { id: self.last, journal, outbox });
         self.last
+    }
+
+    /// There is another log, which counts anew.
+    pub(super) fn begin_again(&mut self) {
+        self.journal_synced = 0;
     }
 
     fn wait(&mut self, slot: u32, promise: u64) {
@@ -98,6 +104,9 @@ impl Node {
     pub(in super::super) fn mqtt_disk_answered(&mut self, answer: Answer) {
         let clock = self.mqtt_clock();
         match answer {
+            Answer::Opened { result, .. } if self.shared().reopen.is_some() => {
+                self.mqtt_reopened(result.map(|opened| *opened));
+            }
             Answer::Opened { result: Ok(opened), .. } => {
                 let (log, report) = *opened;
                 if !report.is_clean() {
@@ -114,22 +123,33 @@ impl Node {
             }
             Answer::Opened { result: Err(why), .. } => error!("The log of MQTT sessions cannot be opened: {why}"),
             Answer::Read { want, result, .. } => {
-                if let Some(loading) = &mut self.shared().loading {
-                    match &result {
-                        Ok(bytes) => loading.reader.filled(want, Ok(bytes)),
-                        Err(why) => loading.reader.filled(want, Err(why.clone())),
-                    }
+                let shared = self.shared();
+                let reader = match (&mut shared.reopen, &mut shared.loading) {
+                    (Some(Reopen::Reading(_, reader)), _) => reader,
+                    (_, Some(loading)) => &mut loading.reader,
+                    _ => return,
+                };
+                match &result {
+                    Ok(bytes) => reader.filled(want, Ok(bytes)),
+                    Err(why) => reader.filled(want, Err(why.clone())),
                 }
-                self.mqtt_load();
+                match shared.reopen {
+                    Some(_) => self.mqtt_read_again(),
+                    None => self.mqtt_load(),
+                }
             }
             Answer::Batch { result, .. } => {
                 let Shared { journal, promises, .. } = self.shared();
                 let Some(journal) = journal else { return };
                 promises.journal_synced = journal.batch_done(clock, result);
                 if journal.log().failed().is_some() {
-                    return self.mqtt_log_failed();
+                    if self.mqtt_notice_failure() {
+                        self.mqtt_log_failed();
+                    }
+                    return;
                 }
                 self.mqtt_keep_promises();
+                self.mqtt_write_again();
                 self.mqtt_refresh();
             }
             Answer::Closed { .. } => {}
@@ -236,34 +256,37 @@ impl Node {
 
     /// Keeps a session as it is now, if it outlives its connection; returns the promise.
     pub(super) fn mqtt_save_session(&mut self, holder: Holder) -> u64 {
+        self.mqtt_try_save_session(holder).unwrap_or(0)
+    }
+
+    /// The same; `None` if the log does not take it.
+    pub(super) fn mqtt_try_save_session(&mut self, holder: Holder) -> Option<u64> {
         let clock = self.mqtt_clock();
         let Self { pool, accounts, conns, .. } = self;
         let Some(Shared { journal: Some(journal), promises, sessions, .. }) = pool.mqtt.as_deref_mut() else {
-            return 0;
+            return Some(0);
         };
         let (session, account, left): (&mut Session, _, _) = match holder {
             Holder::Connection(slot) => {
-                let Some(conn) = conns.get_mut(slot as usize) else { return 0 };
-                let Some(account) = conn.core.account else { return 0 };
-                let Some(session) = conn.peer.mqtt().and_then(|peer| peer.connection.session_mut()) else { return 0 };
+                let Some(conn) = conns.get_mut(slot as usize) else { return Some(0) };
+                let Some(account) = conn.core.account else { return Some(0) };
+                let session = conn.peer.mqtt().and_then(|peer| peer.connection.session_mut());
+                let Some(session) = session else { return Some(0) };
                 (session, account, None)
             }
             Holder::Absent(at) => {
-                let Some(absent) = sessions.absent_mut(at) else { return 0 };
+                let Some(absent) = sessions.absent_mut(at) else { return Some(0) };
                 (&mut absent.session, absent.account, Some(clock.wall))
             }
         };
         if !session.outlives() && session.key() == 0 {
-            return 0;
+            return Some(0);
         }
         if session.key() == 0 {
             session.set_key(journal.new_key());
         }
         let record = SessionRecord::new(&accounts.get(account).name, session, left);
-        match journal.save_session(clock, session.key(), &record) {
-            Ok(commit) => promises.make(commit, None),
-            Err(_) => 0,
-        }
+        journal.save_session(clock, session.key(), &record).ok().map(|commit| promises.make(commit, None))
     }
 
     /// Deals with what deliveries have queued: keeps it where the session outlives its connection, and sends what may go
@@ -307,11 +330,12 @@ impl Node {
             }
         }
         self.shared().queued = queued;
-        kept.then_some(promise)
+        // A session that has no record yet could not have it back.
+        (kept && self.shared().reopen.is_none()).then_some(promise)
     }
 
     /// Keeps one message; the commit, or `None` if that did not work.
-    fn mqtt_save_queued(&mut self, clock: Clock, holder: Holder, id: u16) -> Option<u64> {
+    pub(super) fn mqtt_save_queued(&mut self, clock: Clock, holder: Holder, id: u16) -> Option<u64> {
         let Self { pool, conns, .. } = self;
         let Some(Shared { journal: Some(journal), sessions, .. }) = pool.mqtt.as_deref_mut() else { return Some(0) };
         let session: &mut Session = match holder {
@@ -331,7 +355,10 @@ impl Node {
     pub(super) fn mqtt_save_taken(&mut self, slot: u32, id: u16) -> Option<u64> {
         let clock = self.mqtt_clock();
         let Some(key) = self.mqtt_session_key(slot) else { return Some(0) };
-        let Shared { journal: Some(journal), promises, .. } = self.shared() else { return Some(0) };
+        let Shared { journal: Some(journal), promises, reopen, .. } = self.shared() else { return Some(0) };
+        if reopen.is_some() {
+            return None;
+        }
         let commit = journal.save_taken(clock, key, id).ok()?;
         Some(promises.make(commit, None))
     }
@@ -480,7 +507,7 @@ impl Node {
     }
 
     /// Who holds the session with this key.
-    fn mqtt_holder(&mut self, key: u64) -> Option<Holder> {
+    pub(super) fn mqtt_holder(&mut self, key: u64) -> Option<Holder> {
         let places: Vec<Place> = self.shared().sessions.places().collect();
         places.into_iter().find_map(|place| match place {
             Place::Absent(at) => {

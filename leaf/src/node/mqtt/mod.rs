@@ -3,6 +3,7 @@
 mod broker_topics;
 mod journal;
 mod publish;
+mod reopen;
 mod session;
 mod subscribe;
 
@@ -14,6 +15,7 @@ use crate::config::{self, Config};
 use crate::mqtt::{Mqtt, Sessions, Shared};
 pub(crate) use journal::{LOG as MQTT_LOG, Loading, Promises};
 pub(super) use publish::Scratch;
+pub(crate) use reopen::Reopen;
 
 /// Bytes of a packet beside its payload: a topic, and what comes with it.
 const PACKET_EXTRA_BYTES: usize = 66_000;
@@ -170,6 +172,7 @@ impl Node {
         let disk = shared.journal.as_ref().and_then(|journal| journal.log().deadline());
         let disk =
             disk.map(|at| self.now.saturating_add(u64::try_from(at - self.wall_time()).unwrap_or(0).max(DISK_PAUSE)));
-        shared.sessions.next_due().into_iter().chain(disk).chain(shared.broker_watch.due()).min()
+        let reopen = self.mqtt_reopen_due();
+        shared.sessions.next_due().into_iter().chain(disk).chain(reopen).chain(shared.broker_watch.due()).min()
     }
 }

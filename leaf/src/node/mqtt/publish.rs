@@ -119,7 +119,10 @@ impl Node {
     fn mqtt_retain(&mut self, account: AccountId, payload: &[u8]) -> Option<u64> {
         let (now, clock) = (self.now, self.mqtt_clock());
         let Self { pool, accounts, .. } = self;
-        let Shared { publication, retained, tally, gone, journal, promises, .. } = pool.mqtt.as_deref_mut()?;
+        let Shared { publication, retained, tally, gone, journal, promises, reopen, .. } = pool.mqtt.as_deref_mut()?;
+        if reopen.is_some() {
+            return None;
+        }
         if payload.is_empty() {
             let old = retained.remove(account, &publication.topic);
             let tag = old.map_or(0, |old| old.tag);

@@ -144,9 +144,11 @@ impl Node {
         }
         let Some(account) = self.conns[id.slot()].core.account else { return };
         let identity = self.conns[id.slot()].peer.identity();
+        let server = self.config.mqtt.as_ref().and_then(|mqtt| mqtt.server_reference.clone());
+        let server = server.filter(|_| self.is_lame_duck());
         let Some(peer) = self.mqtt_peer(id.slot) else { return };
         // Its last words depend on it being in.
-        let farewell = crate::node::Peer::farewell(peer, reason);
+        let farewell = peer.sent_elsewhere(reason, server.as_deref());
         let Some(mut session) = peer.take_session() else { return };
         if let Some(words) = farewell {
             let conn = &mut *self.conns[id.slot()];
@@ -203,6 +205,7 @@ impl Node {
         if let Shared { journal: Some(journal), .. } = self.shared() {
             journal.tick(clock);
         }
+        self.mqtt_reopen_tick();
         self.publish_broker_topics();
         while let Some(at) = self.shared().sessions.due(now) {
             let Some(absent) = self.shared().sessions.absent_mut(at) else { return };
