@@ -54,6 +54,13 @@ fn start(name: &str, config: &str) -> Server {
     server
 }
 
+/// It is well, at once or on a machine that has other things to do.
+fn is_well(dir: &Path, more: &[&str]) -> Answer {
+    let answer = health(dir, &[more, &["--within", "60"]].concat());
+    assert_eq!(answer.code, 0, "{}", answer.text);
+    answer
+}
+
 fn dir(server: &Server) -> PathBuf {
     server.path("")
 }
@@ -62,14 +69,14 @@ fn dir(server: &Server) -> PathBuf {
 fn a_server_that_is_well_says_so_of_every_part() {
     let config = format!("{LOG}http: \"127.0.0.1:-1\"\nserver_name: gw\nmqtt {{ listen: \"127.0.0.1:-1\" }}\n");
     let server = start("health-well", &config);
-    let shallow = health(&dir(&server), &[]);
+    let shallow = is_well(&dir(&server), &[]);
     assert_eq!(
         (shallow.code, shallow.names().join(" ").as_str()),
         (0, "server listener/client listener/mqtt log/t log/mqtt")
     );
     // Whoever asks once a minute for years leaves no trace.
     assert_eq!(get(server.monitor.unwrap(), "/varz")["total_connections"], 0);
-    let deep = health(&dir(&server), &["--deep"]);
+    let deep = is_well(&dir(&server), &["--deep"]);
     let names = "server listener/client listener/mqtt listener/monitoring log/t log/mqtt";
     assert_eq!((deep.code, deep.names().join(" ").as_str()), (0, names), "{}", deep.text);
     assert!(deep.checks.iter().all(|(verdict, _)| verdict == "ok"), "{}", deep.text);
@@ -84,7 +91,7 @@ fn a_server_that_is_well_says_so_of_every_part() {
 #[test]
 fn nobody_there_is_not_well() {
     let mut server = start("health-nobody", "store_dir: \"<DIR>\"\n");
-    assert_eq!(health(&dir(&server), &[]).code, 0);
+    is_well(&dir(&server), &[]);
     let socket = server.path("health.sock");
     assert!(socket.exists());
     // Killed, it leaves the file: that is no answer yet, and no obstacle to the next one.
@@ -94,7 +101,7 @@ fn nobody_there_is_not_well() {
     let answer = health(&dir(&server), &[]);
     assert_eq!((answer.code, answer.verdict("server")), (1, "failed"), "{}", answer.text);
     server.kill_and_restart();
-    assert_eq!(health(&dir(&server), &[]).code, 0);
+    is_well(&dir(&server), &[]);
     server.signal("TERM");
     server.wait();
     assert!(!socket.exists(), "it takes its file along");
@@ -122,20 +129,20 @@ fn a_stuck_server_is_not_well() {
     server.signal("CONT");
     assert_eq!((answer.code, answer.verdict("server")), (1, "failed"), "{}", answer.text);
     assert!(answer.text.contains("no answer in time"), "{}", answer.text);
-    assert_eq!(health(&dir(&server), &["--within", "30"]).code, 0);
+    is_well(&dir(&server), &[]);
 }
 
 #[test]
 fn a_log_without_its_directory_is_not_well() {
     let server = start("health-gone", LOG);
-    assert_eq!(health(&dir(&server), &["--deep"]).code, 0);
+    is_well(&dir(&server), &["--deep"]);
     std::fs::rename(server.path("outbox/t"), server.path("elsewhere")).unwrap();
     let answer = health(&dir(&server), &["--deep"]);
     assert_eq!((answer.code, answer.verdict("log/t"), answer.verdict("listener/client")), (1, "failed", "ok"));
     // What can be seen without writing is as it was.
-    assert_eq!(health(&dir(&server), &[]).code, 0);
+    is_well(&dir(&server), &[]);
     std::fs::rename(server.path("elsewhere"), server.path("outbox/t")).unwrap();
-    assert_eq!(health(&dir(&server), &["--deep"]).code, 0);
+    is_well(&dir(&server), &["--deep"]);
 }
 
 /// A directory that cannot be written, as long as this is there.
@@ -170,7 +177,7 @@ fn a_log_that_cannot_be_written_is_not_well() {
     drop(read_only);
     assert_eq!((answer.code, answer.verdict("log/t")), (1, "failed"), "{}", answer.text);
     assert!(answer.text.contains("Read-only file system"), "{}", answer.text);
-    assert_eq!(health(&dir(&server), &["--deep"]).code, 0);
+    is_well(&dir(&server), &["--deep"]);
 }
 
 /// A link that is down is no reason to go back to the old version if it was down before.
@@ -201,7 +208,7 @@ fn a_link_that_was_up_must_be_up() {
     let remote = format!("leafnodes {{ remotes: [ {{ url: \"nats-leaf://127.0.0.1:{port}\" }} ] }}\n");
     let server = start("health-linked", &format!("store_dir: \"<DIR>\"\n{remote}"));
     let link = format!("link/127.0.0.1:{port}");
-    let before = health(&dir(&server), &["--deep", "--within", "60"]);
+    let before = is_well(&dir(&server), &["--deep"]);
     assert_eq!((before.code, before.verdict(&link)), (0, "ok"), "{}", before.text);
     let file = server.path("before");
     std::fs::write(&file, &before.text).unwrap();
@@ -217,7 +224,7 @@ fn a_link_that_was_up_must_be_up() {
 fn a_long_path_is_no_obstacle() {
     let deep = "d".repeat(120);
     let server = start("health-long", &LOG.replace("<DIR>", &format!("<DIR>/{deep}")));
-    assert_eq!(health(&server.path(&deep), &["--deep"]).code, 0);
+    is_well(&server.path(&deep), &["--deep"]);
 }
 
 #[test]
@@ -236,7 +243,7 @@ fn words_without_sense_are_not_health() {
 fn a_silent_asker_is_sent_away() {
     let server = start("health-silent", "store_dir: \"<DIR>\"\n");
     let silent = std::os::unix::net::UnixStream::connect(server.path("health.sock")).unwrap();
-    assert_eq!(health(&dir(&server), &["--within", "30"]).code, 0);
+    is_well(&dir(&server), &[]);
     silent.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     assert_eq!(std::io::Read::read(&mut &silent, &mut [0; 1]).unwrap(), 0);
 }
