@@ -248,7 +248,7 @@ fn tls_blocks() {
 
 #[test]
 fn what_is_missing_is_refused_by_name() {
-    for key in ["jetstream", "websocket", "ws", "cluster", "gateway", "resolver_tls", "proxies"] {
+    for key in ["jetstream", "cluster", "gateway", "resolver_tls", "proxies"] {
         assert_eq!(bad(&format!("{key} {{}}")), format!("t.conf:1:0: \"{key}\" is not supported yet"));
     }
     good("jetstream: false\nsyslog: off\nwrite_timeout: default\nhttps_port: 0\nconnect_error_reports: 3600");

@@ -11,7 +11,7 @@ use support::{Client, Server, eventually, same, without_info};
 
 const PLAIN: &str = r#"{"verbose":false}"#;
 /// Nobody is too slow in these tests unless it is meant.
-const PATIENT: &str = "write_deadline: \"60s\"\n";
+const PATIENT: &str = "write_deadline: \"900s\"\n";
 
 /// Sizes of messages from nothing to more than a socket takes at once, the same in each run.
 fn sizes(seed: u64, count: usize) -> Vec<usize> {

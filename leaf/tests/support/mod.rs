@@ -366,8 +366,10 @@ impl Client {
         }
     }
 
+    /// Reads up to `what`, and past the PING that a server sends after a while unless that is `what`.
     pub(crate) fn until(&mut self, what: &str) -> String {
-        self.hear(what, |text, _| text.contains(what))
+        let text = self.hear(what, |text, _| text.contains(what));
+        if what.contains("PING") { text } else { without_pings(&text) }
     }
 
     /// The next message as it came, whatever PING comes before it.
@@ -430,7 +432,8 @@ impl Client {
     pub(crate) fn converse(&mut self, script: &str) -> String {
         self.say(script);
         let pings = script.matches("PING\r\n").count();
-        self.hear("the answers", |text, end| end || text.matches("PONG\r\n").count() >= pings)
+        let text = self.hear("the answers", |text, end| end || text.matches("PONG\r\n").count() >= pings);
+        without_pings(&text)
     }
 }
 
@@ -474,6 +477,11 @@ pub(crate) fn in_order(mut value: serde_json::Value) -> serde_json::Value {
 }
 
 /// All but INFO, which differs in what it says of the server.
+/// What was heard without the PINGs of the server, which come when they are due.
+fn without_pings(text: &str) -> String {
+    text.split_inclusive('\n').filter(|line| *line != "PING\r\n").collect()
+}
+
 pub(crate) fn without_info(text: &str) -> String {
     text.split_inclusive('\n').filter(|line| !line.starts_with("INFO ")).collect()
 }
