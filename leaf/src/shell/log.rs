@@ -18,6 +18,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 
 use self::file::LogFile;
+use self::journal::Journal;
 use self::line::{Format, Label, Record};
 use crate::config::Log;
 
@@ -79,7 +80,7 @@ impl Handle {
     /// the file cannot be opened the old one stays.
     pub fn reopen(&self) {
         let result = match &mut self.shared.lock().output {
-            Output::Stderr => None,
+            Output::Stderr | Output::Journal(_) => None,
             Output::File(file) => Some(file.reopen().map_err(|error| cannot_open(file.path(), &error))),
         };
         match result {
@@ -185,9 +186,13 @@ struct Writer {
 impl Writer {
     /// Writes a line. A failure is nobody's: there is no place left to report it, and the server goes on.
     fn write(&mut self, line: &str) {
-        let Output::File(file) = &mut self.output else {
-            io::stderr().write_all(line.as_bytes()).ok();
-            return;
+        let file = match &mut self.output {
+            Output::File(file) => file,
+            Output::Journal(journal) if journal.send(line) => return,
+            Output::Journal(_) | Output::Stderr => {
+                io::stderr().write_all(line.as_bytes()).ok();
+                return;
+            }
         };
         for (label, message) in file.write(line) {
             let mut line = String::new();
@@ -204,19 +209,21 @@ type Note = (Label, String);
 #[derive(Debug)]
 enum Output {
     Stderr,
+    /// With standard error for what it does not take.
+    Journal(Journal),
     File(LogFile),
 }
 
 impl Output {
     fn open(log: &Log) -> Result<Self, String> {
-        let Some(path) = &log.file else { return Ok(Self::Stderr) };
+        let Some(path) = &log.file else { return Ok(Journal::open().map_or(Self::Stderr, Self::Journal)) };
         let file = LogFile::open(path, log.size_limit, log.max_num);
         file.map(Self::File).map_err(|error| cannot_open(path, &error))
     }
 
     fn path(&self) -> Option<&Path> {
         match self {
-            Self::Stderr => None,
+            Self::Stderr | Self::Journal(_) => None,
             Self::File(file) => Some(file.path()),
         }
     }
