@@ -103,6 +103,36 @@ fn users_lead_to_accounts() {
     assert_eq!(leaf.log().matches("Authorization Violation").count(), 1, "it is said once");
 }
 
+/// An account has as many leaf nodes as it may have: one more is refused by name, on either side.
+#[test]
+fn an_account_has_so_many_leaf_nodes() {
+    const FULL: &str = "maximum account active connections exceeded";
+    let accounts = "accounts { A { users: [ {user: a, password: a} ], limits { max_leafnodes: 1 } } }";
+    let config =
+        format!("server_name: HUB\nhttp: \"127.0.0.1:-1\"\n{accounts}\nleafnodes {{ listen: \"127.0.0.1:-1\" }}\n");
+    let hubs = [Some(Server::start("full-hub", &config)), Server::start_peer("full-hub", &config)];
+    for hub in hubs.into_iter().flatten() {
+        let config = leaf_config(&hub, "a:a@", "");
+        let first = Server::start(&format!("full-first-{}", hub.ours), &config);
+        linked(&hub);
+        let second = config.replace("server_name: LEAF", "server_name: LATE\nhttp: \"127.0.0.1:-1\"");
+        let second = Server::start(&format!("full-second-{}", hub.ours), &second);
+        second.logs(FULL);
+        hub.logs(FULL);
+        assert_eq!(leafs(&hub)[0]["name"], "LEAF");
+        drop(first);
+        // There is room again.
+        eventually("the other one is linked", || leafs(&hub).first().is_some_and(|leaf| leaf["name"] == "LATE"));
+    }
+    // The side that dials keeps to it, too.
+    let hub = hub("full-dialled-hub", "");
+    let limits = "accounts { L { users: [ {user: l, password: l} ], limits { max_leafnodes: 0 } } }";
+    let config = leaf_config(&hub, "", "account: L");
+    let leaf = Server::start("full-dialled", &format!("{limits}\n{config}"));
+    leaf.logs(FULL);
+    assert!(leafs(&hub).is_empty());
+}
+
 /// What a user may publish and subscribe to holds for the leaf node: it is told, and it is enforced.
 #[test]
 fn permissions_hold() {

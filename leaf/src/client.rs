@@ -190,7 +190,7 @@ impl Client {
     /// Why a message goes no further, as the client was told.
     #[inline]
     fn violation(&mut self, cx: &mut Cx<'_>, message: &Message<'_>) -> Option<String> {
-        let mapped = is_mapped(cx, message.subject);
+        let mapped = cx.is_mapped(message.subject);
         if is_reserved_subject(cx, message.subject) || !mapped && !self.may_publish(cx, message.subject) {
             return Some(self.publish_violation(cx, "Publish to", "Subject", message.subject));
         }
@@ -569,13 +569,6 @@ impl Client {
             ParseError::Payload => CloseReason::MaxPayload,
         }
     }
-}
-
-/// Whether the account makes another subject of it, which then is the one that takes permission.
-#[inline]
-fn is_mapped(cx: &Cx<'_>, subject: &[u8]) -> bool {
-    let mappings = cx.this.account.map(|id| &cx.accounts.get(id).mappings);
-    mappings.is_some_and(|mappings| !mappings.is_empty() && mappings.concern(subject))
 }
 
 /// Prefixes that only servers publish to.

@@ -179,6 +179,7 @@ fn accounts_and_mappings() {
     assert!(config.auth.users[0].permissions.is_some());
     assert_eq!(config.system_account.as_deref(), Some("SYS"));
     assert_eq!(good("no_system_account: true").system_account, None);
+    good("accounts { A { nkey: ADFBEFDBGY6DWERYKZ4SDJXMV7EFN3RM4R24XXUW3X6MV6G4XNETAKQV } }");
     let trace = |text: &str| good(&format!("accounts {{ A {{ msg_trace: {text} }} }}")).accounts[1].trace.clone();
     assert_eq!(trace("x.y"), Some(TraceTo { dest: "x.y".to_owned(), sampling: 100 }));
     assert_eq!(trace("{dest: x, sampling: \"7%\"}"), Some(TraceTo { dest: "x".to_owned(), sampling: 7 }));
@@ -205,6 +206,7 @@ fn accounts_and_mappings() {
             "Invalid trace destination sampling value \"a%\"",
         ),
         ("accounts { A { trace_dest: {dest: x, by: 1} } }", "Unknown field \"by\" parsing account message trace"),
+        ("accounts { A { nkey: UABC } }", "1:15: Not a valid public nkey for an account: \"UABC\""),
         ("accounts { A { zz: 1 } }", "1:15: unknown field \"zz\""),
         ("accounts { A { limits { zz: 1 } } }", "Unknown field \"zz\" parsing account limits"),
     ] {

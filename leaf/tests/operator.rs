@@ -279,6 +279,55 @@ fn forged_and_faulty_credentials_are_judged_as_by_nats_server() {
     assert!(differ.is_empty(), "{} of {} differ:\n{}", differ.len(), 2 * all.len(), differ.join("\n"));
 }
 
+/// Whoever is refused is in the log once, with the reason and without what he showed, and leaves nothing behind.
+#[test]
+fn refusals_are_logged_once_and_leave_nothing() {
+    const REFUSED: &str = " - authentication error";
+    let config = format!("http: \"127.0.0.1:-1\"\ndebug: true\ntrace: true\n{CONFIG}");
+    let server = Server::start("refusals", &config);
+    let counts = || {
+        let page = |path: &str| support::get(server.monitor.unwrap(), path);
+        let (varz, accounts) = (page("/varz"), page("/accountz"));
+        let accounts = accounts["accounts"].as_array().unwrap().len();
+        (varz["connections"].clone(), varz["subscriptions"].clone(), accounts)
+    };
+    // All accounts that somebody may come in to are there.
+    for user in ["alice", "ben", "cleo", "dora"] {
+        attempt(&server, &Creds::of(user), "");
+    }
+    support::eventually("they are gone", || counts().0 == 0);
+    let before = counts();
+    let all = faulty();
+    let (mut refused, mut secrets) = (0, Vec::new());
+    for (what, creds) in &all {
+        let lines = server.log().matches(REFUSED).count();
+        let heard = attempt(&server, creds, "");
+        let told = heard == "-ERR 'Authorization Violation'\r\n";
+        let new = server.log().matches(REFUSED).count() - lines;
+        assert_eq!(new, usize::from(told), "{what}: {heard:?}");
+        refused += usize::from(told);
+        secrets.extend(creds.seed.clone());
+        // What is left of a JWT that was cut says nothing.
+        secrets.extend(Some(creds.jwt.clone()).filter(|jwt| jwt.len() > 100));
+    }
+    assert!(refused > 30 && refused < all.len(), "{refused} of {} were refused", all.len());
+    support::eventually("they are gone", || counts().0 == 0);
+    assert_eq!(counts(), before);
+    let log = server.log();
+    for line in log.lines().filter(|line| line.contains(REFUSED)) {
+        let reason = line.split_once(REFUSED).unwrap().1.trim_start_matches(": ");
+        assert!(reason.len() > 10, "no reason: {line}");
+    }
+    secrets.sort_unstable();
+    secrets.dedup();
+    for secret in &secrets {
+        assert!(!log.contains(secret.as_str()), "the log has a secret that begins with {}", &secret[..8]);
+        // Nor the last part of a JWT, which is the signature.
+        let end = &secret[secret.len() - 30..];
+        assert!(!log.contains(end), "the log has the end of a secret: {end}");
+    }
+}
+
 const NO_SUBSCRIPTIONS: &str = "no subscriptions, by omission";
 
 fn ended_over_subscriptions(ours: &str, theirs: &str) -> bool {

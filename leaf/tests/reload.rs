@@ -301,7 +301,7 @@ fn a_broken_file_changes_nothing() {
         Client::login(&server, ANNA);
         std::fs::remove_file(server.path("s.conf")).unwrap();
         server.signal("HUP");
-        server.logs("s.conf");
+        server.logs("s.conf: no such file");
         Client::login(&server, ANNA);
         reloaded(&server, &users(""));
     }

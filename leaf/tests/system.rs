@@ -331,6 +331,47 @@ fn events_are_the_same() {
     assert_eq!(all[0][13].1["reason"], "Kicked");
 }
 
+/// Who leaves says so, and who is refused is told of in his account: an account's own service of the name hears it, too.
+#[test]
+fn the_end_and_refusals_are_told() {
+    let all: Vec<_> = Server::both("system-end", CONFIG).iter().map(last_words).collect();
+    let Some(theirs) = all.get(1) else { return };
+    for (ours, theirs) in all[0].iter().zip(theirs) {
+        assert_eq!(ours.0, theirs.0);
+        let (mine, yours) = (shape(&ours.1), shape(&theirs.1));
+        assert_eq!(mine, yours, "{}\nours:   {mine}\ntheirs: {yours}", ours.0);
+        for same in ["/reason", "/client/acc", "/client/user", "/client/name", "/client/kind", "/server/name", "/name"]
+        {
+            assert_eq!(ours.1.pointer(same), theirs.1.pointer(same), "{same} of {}", ours.0);
+        }
+    }
+    assert_eq!(all[0].len(), theirs.len());
+    assert!(all[0].iter().any(|(subject, _)| subject == "$SYS.SERVER.<ID>.SHUTDOWN"));
+}
+
+/// What is told when three kinds of strangers come, and when the server is asked to end.
+fn last_words(server: &Server) -> Vec<(String, Value)> {
+    let mut system = Asker::login(server, SYS);
+    system.client.converse("SUB $SYS.SERVER.*.CLIENT.AUTH.ERR 2\r\nSUB $SYS.SERVER.*.SHUTDOWN 3\r\nPING\r\n");
+    let mut heard = Vec::new();
+    for connect in [
+        r#"{"verbose":false,"user":"a","pass":"wrong","name":"late","lang":"l","version":"1"}"#,
+        r#"{"verbose":false,"user":"nobody","pass":"a"}"#,
+        r#"{"verbose":false,"auth_token":"x"}"#,
+        r#"{"verbose":false}"#,
+    ] {
+        let mut stranger = Client::connect(server);
+        stranger.until("\r\n");
+        assert_eq!(stranger.say_and_end(&format!("CONNECT {connect}\r\n")), "-ERR 'Authorization Violation'\r\n");
+        let (subject, _, body) = system.next();
+        heard.push((subject, serde_json::from_slice(&body).unwrap()));
+    }
+    server.signal("TERM");
+    let (subject, _, body) = system.next();
+    heard.push((subject, serde_json::from_slice(&body).unwrap()));
+    heard
+}
+
 /// STATSZ comes of its own accord to whoever listens, and once more when asked for without a reply.
 #[test]
 fn statistics_come_by_themselves() {

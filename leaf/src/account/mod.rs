@@ -110,7 +110,7 @@ impl Account {
     /// Whether one more connection may log in.
     pub fn has_room(&self, kind: Kind) -> bool {
         match kind {
-            Kind::Leaf => true,
+            Kind::Leaf => self.limits.max_leafnodes.is_none_or(|max| self.leafs < max),
             _ => self.limits.max_connections.is_none_or(|max| self.connections - self.leafs < max),
         }
     }

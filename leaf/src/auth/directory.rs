@@ -1,14 +1,16 @@
 //! Who may log in: the users of a configuration, and the decision about a CONNECT.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::account::AccountId;
 use crate::auth::certificate::{Certificate, Name};
 use crate::auth::nkey::{Kind, PublicKey};
 use crate::auth::password::{is_bcrypt, plain_matches};
 use crate::auth::permissions::Compiled;
-use crate::config::{Auth, Config, Permissions, Secret};
+use crate::config::{Auth, Config, Permissions, Secret, User};
 
 /// Index of `$G` among the accounts: the one of whoever belongs nowhere else.
 const GLOBAL: usize = 0;
@@ -177,6 +179,13 @@ impl Identity {
         (!self.name.is_empty()).then(|| format!("{sort}:{}", self.name))
     }
 
+    fn secret(&self) -> Option<&Secret> {
+        match &self.proof {
+            Proof::Password(secret) | Proof::Token(secret) => Some(secret),
+            Proof::Nothing | Proof::NoAuthUser | Proof::Signature => None,
+        }
+    }
+
     fn may_connect(&self, connection: Connection) -> bool {
         self.connections.is_empty() || self.connections.contains(&connection)
     }
@@ -218,7 +227,13 @@ pub enum Decision {
 /// The users of a configuration.
 #[derive(Debug)]
 pub struct Directory {
-    users: BTreeMap<String, Member>,
+    users: Arc<Vec<User>>,
+    /// Places among the users, by name.
+    by_name: Box<[u32]>,
+    /// Users who have logged in, by place: of a hundred thousand most never do.
+    known: RefCell<BTreeMap<u32, Rc<Identity>>>,
+    /// The one whom nobody has to be, if it has a password.
+    anonymous: Option<Rc<Identity>>,
     nkeys: BTreeMap<String, (PublicKey, Member)>,
     token: Option<Member>,
     no_auth_user: Option<String>,
@@ -275,14 +290,15 @@ impl Directory {
     fn of(config: &Config, auth: &Auth) -> Result<Self, String> {
         let builder = Builder { accounts: config.accounts.len(), no_auth_user: auth.no_auth_user.as_deref() };
 
-        let mut users = BTreeMap::new();
-        for user in &auth.users {
-            let proof = Proof::Password(user.password.clone());
-            let member =
-                builder.member(&user.name, user.account, user.permissions.as_deref(), &user.connection_types, proof)?;
-            if users.insert(user.name.clone(), member).is_some() {
-                return Err(format!("duplicate user {:?}", user.name));
-            }
+        let users = auth.users.clone();
+        for user in &*users {
+            builder.check(&user.name, user.account, &user.connection_types)?;
+        }
+        let name = |at: &u32| users[*at as usize].name.as_str();
+        let mut by_name: Box<[u32]> = (0..users.len() as u32).collect();
+        by_name.sort_unstable_by(|a, b| name(a).cmp(name(b)));
+        if let Some(pair) = by_name.windows(2).find(|pair| name(&pair[0]) == name(&pair[1])) {
+            return Err(format!("duplicate user {:?}", name(&pair[0])));
         }
 
         let mut nkeys = BTreeMap::new();
@@ -301,17 +317,36 @@ impl Directory {
         }
 
         if let Some(name) = &auth.no_auth_user
-            && !users.contains_key(name)
+            && !users.iter().any(|user| user.name == *name)
             && !nkeys.contains_key(name)
         {
             return Err(format!("no_auth_user {name:?} is not among the users"));
         }
+        let nobody = users.iter().find(|user| Some(&user.name) == auth.no_auth_user.as_ref());
+        let anonymous = nobody.map(|user| Rc::new(identity_of(user, Proof::NoAuthUser)));
         let token = match &auth.token {
             Some(token) => Some(builder.member(HIDDEN, GLOBAL, None, &[], Proof::Token(token.clone()))?),
             None => None,
         };
         let decoy = decoy(auth.users.iter().map(|user| &user.password));
-        Ok(Self { users, nkeys, token, no_auth_user: auth.no_auth_user.clone(), decoy })
+        let (known, no_auth_user) = (RefCell::default(), auth.no_auth_user.clone());
+        Ok(Self { users, by_name, known, anonymous, nkeys, token, no_auth_user, decoy })
+    }
+
+    /// The place of a user.
+    fn find(&self, name: &str) -> Option<u32> {
+        let found = self.by_name.binary_search_by(|at| self.users[*at as usize].name.as_str().cmp(name));
+        found.ok().map(|at| self.by_name[at])
+    }
+
+    /// A user who has proved it.
+    fn proven(&self, at: u32) -> Rc<Identity> {
+        let mut known = self.known.borrow_mut();
+        let make = || {
+            let user = &self.users[at as usize];
+            Rc::new(identity_of(user, Proof::Password(user.password.clone())))
+        };
+        known.entry(at).or_insert_with(make).clone()
     }
 
     /// Whether nobody must say who it is: there are no users and there is no token.
@@ -343,7 +378,10 @@ impl Directory {
             return decision;
         }
         match &self.token {
-            Some(token) => compare(&token.proven, offered.token),
+            Some(token) => token
+                .proven
+                .secret()
+                .map_or(Decision::Denied("no token"), |secret| compare(secret, offered.token, || token.proven.clone())),
             None => Decision::Denied("no credentials that the server knows of"),
         }
     }
@@ -351,12 +389,14 @@ impl Directory {
     /// The user whose name is in a certificate: an alternative name, then the subject by its parts, in their order or
     /// any other, then its text.
     pub fn named_by(&self, certificate: &Certificate, connection: Connection) -> Option<String> {
-        let allowed = |name: &str| self.users.get(name).is_some_and(|member| member.proven.may_connect(connection));
+        let user = |name: &str| self.find(name).map(|at| &self.users[at as usize]);
+        let allowed = |name: &str| user(name).is_some_and(|user| may_connect(user, connection));
         if let Some(name) = certificate.alternative_names().find(|name| allowed(name)) {
             return Some(name.to_owned());
         }
         if let Some(subject) = certificate.name() {
-            let parsed = self.users.keys().filter(|name| allowed(name));
+            let parsed = self.by_name.iter().map(|at| &self.users[*at as usize]);
+            let parsed = parsed.filter(|user| may_connect(user, connection)).map(|user| &user.name);
             let parsed: Vec<(&String, Name)> = parsed.filter_map(|text| Some((text, Name::parse(text)?))).collect();
             let exact = parsed.iter().find(|(_, name)| name.equals(&subject));
             if let Some((name, _)) = exact.or_else(|| parsed.iter().find(|(_, name)| name.has_parts_of(&subject))) {
@@ -383,10 +423,12 @@ impl Directory {
         match identity.proof {
             Proof::Nothing => None,
             Proof::NoAuthUser => {
-                let member = self.nkeys.get(&identity.name).map(|(_, member)| member);
-                member.or_else(|| self.users.get(&identity.name))?.anonymous.clone()
+                if let Some((_, member)) = self.nkeys.get(&identity.name) {
+                    return member.anonymous.clone();
+                }
+                self.anonymous.clone().filter(|anonymous| anonymous.name == identity.name)
             }
-            Proof::Password(_) => Some(self.users.get(&identity.name)?.proven.clone()),
+            Proof::Password(_) => Some(self.proven(self.find(&identity.name)?)),
             Proof::Signature => Some(self.nkeys.get(&identity.name)?.1.proven.clone()),
             Proof::Token(_) => Some(self.token.as_ref()?.proven.clone()),
         }
@@ -429,8 +471,7 @@ impl Directory {
     /// Users with passwords. `None` leaves it to the token.
     fn decide_user(&self, offered: &Offered<'_>, connection: Connection) -> Option<Decision> {
         if offered.is_anonymous() {
-            let member = self.users.get(self.no_auth_user.as_deref()?)?;
-            let anonymous = member.anonymous.clone()?;
+            let anonymous = self.anonymous.clone()?;
             return Some(match anonymous.may_connect(connection) {
                 true => Decision::Granted(anonymous),
                 false => Decision::Denied("connection type not allowed"),
@@ -439,13 +480,14 @@ impl Directory {
         if offered.user.is_empty() {
             return None;
         }
-        let Some(member) = self.users.get(offered.user) else {
+        let Some(at) = self.find(offered.user) else {
             return Some(self.deny_slowly("unknown user", offered.pass));
         };
-        if !member.proven.may_connect(connection) {
+        let user = &self.users[at as usize];
+        if !may_connect(user, connection) {
             return Some(self.deny_slowly("connection type not allowed", offered.pass));
         }
-        Some(match compare(&member.proven, offered.pass) {
+        Some(match compare(&user.password, offered.pass, || self.proven(at)) {
             Decision::Denied(why) => self.deny_slowly(why, offered.pass),
             decision => decision,
         })
@@ -463,17 +505,14 @@ impl Directory {
     }
 }
 
-/// Decides by the secret of `identity`.
-fn compare(identity: &Rc<Identity>, offered: &str) -> Decision {
-    let (Proof::Password(secret) | Proof::Token(secret)) = &identity.proof else {
-        return Decision::Denied("no password to compare with");
-    };
+/// Decides by a password or token; `identity` says whose it is.
+fn compare(secret: &Secret, offered: &str, identity: impl FnOnce() -> Rc<Identity>) -> Decision {
     if is_bcrypt(secret.expose()) {
         let (hash, password) = (secret.clone(), Secret::new(offered));
-        return Decision::CheckPassword { hash, password, identity: Some(identity.clone()) };
+        return Decision::CheckPassword { hash, password, identity: Some(identity()) };
     }
     match plain_matches(secret.expose(), offered) {
-        true => Decision::Granted(identity.clone()),
+        true => Decision::Granted(identity()),
         false => Decision::Denied("wrong password or token"),
     }
 }
@@ -484,6 +523,23 @@ fn decoy<'a>(passwords: impl Iterator<Item = &'a Secret>) -> Option<Secret> {
     // The two digits of the cost.
     let cost = hashes.filter_map(|hash| hash.get(4..6)).max()?;
     Some(Secret::new(format!("$2b${cost}${}", "abcdefghijklmnopqrstuusPAkIApvNSrrxdx0BTXtj7R2NfqZq36")))
+}
+
+/// A user of the configuration, whose ways to connect were checked.
+fn identity_of(user: &User, proof: Proof) -> Identity {
+    Identity {
+        name: user.name.clone(),
+        account: user.account,
+        permissions: user.permissions.as_ref().map(|permissions| Rc::new(Compiled::new(permissions))),
+        connections: user.connection_types.iter().filter_map(|name| Connection::parse(name)).collect(),
+        credential: None,
+        proof,
+    }
+}
+
+fn may_connect(user: &User, connection: Connection) -> bool {
+    let named = |name: &String| Connection::parse(name) == Some(connection);
+    user.connection_types.is_empty() || user.connection_types.iter().any(named)
 }
 
 fn user_key(text: &str) -> Result<PublicKey, String> {
@@ -502,6 +558,16 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
+    fn check(&self, name: &str, account: usize, connection_types: &[String]) -> Result<(), String> {
+        if account >= self.accounts {
+            return Err(format!("user {name:?} has no account"));
+        }
+        match connection_types.iter().find(|text| Connection::parse(text).is_none()) {
+            Some(text) => Err(format!("unknown connection type {text:?}")),
+            None => Ok(()),
+        }
+    }
+
     fn member(
         &self,
         name: &str,
@@ -510,11 +576,8 @@ impl Builder<'_> {
         connection_types: &[String],
         proof: Proof,
     ) -> Result<Member, String> {
-        if account >= self.accounts {
-            return Err(format!("user {name:?} has no account"));
-        }
-        let parse = |text: &String| Connection::parse(text).ok_or_else(|| format!("unknown connection type {text:?}"));
-        let connections: Vec<Connection> = connection_types.iter().map(parse).collect::<Result<_, _>>()?;
+        self.check(name, account, connection_types)?;
+        let connections: Vec<Connection> = connection_types.iter().filter_map(|name| Connection::parse(name)).collect();
         let permissions = permissions.map(|permissions| Rc::new(Compiled::new(permissions)));
         let identity = |proof| {
             Rc::new(Identity {
@@ -567,7 +630,11 @@ mod tests {
 
     /// S1 of the capture.
     fn s1() -> Auth {
-        Auth { users: vec![user("alice", "secret", 0), user("bob", HASH, 1)], nkeys: vec![nkey(1)], ..Auth::default() }
+        Auth {
+            users: vec![user("alice", "secret", 0), user("bob", HASH, 1)].into(),
+            nkeys: vec![nkey(1)],
+            ..Auth::default()
+        }
     }
 
     fn login<'a>(user: &'a str, pass: &'a str) -> Offered<'a> {
@@ -637,13 +704,13 @@ mod tests {
         assert_eq!(granted(&s1, &login("alice", "secret")).name, "alice", "who knows it need not wait");
         let dearer = HASH.replace("$04$", "$05$");
         let users = vec![user("bob", HASH, 1), user("eve", &dearer, 1)];
-        let both = directory(Auth { users, ..Auth::default() });
+        let both = directory(Auth { users: users.into(), ..Auth::default() });
         let Decision::CheckPassword { hash, identity: None, .. } = ask(&both, &login("x", "")) else {
             panic!("no decoy")
         };
         assert!(bcrypt::verify("x", hash.expose()).is_ok(), "a broken hash would take no time");
         assert!(hash.expose().starts_with("$2b$05$") && is_bcrypt(hash.expose()) && hash.expose().len() == HASH.len());
-        let plain = directory(Auth { users: vec![user("a", "a", 0)], ..Auth::default() });
+        let plain = directory(Auth { users: vec![user("a", "a", 0)].into(), ..Auth::default() });
         assert!(matches!(ask(&plain, &login("x", "a")), Decision::Denied("unknown user")));
     }
 
@@ -667,7 +734,7 @@ mod tests {
     #[test]
     fn no_auth_user() {
         let anon = |password: &str| Auth {
-            users: vec![user("anon", password, 1), user("b", "b", 0)],
+            users: vec![user("anon", password, 1), user("b", "b", 0)].into(),
             no_auth_user: Some("anon".into()),
             ..Auth::default()
         };
@@ -707,7 +774,7 @@ mod tests {
     #[test]
     fn connection_types() {
         let limited = User { connection_types: vec!["websocket".into(), "LEAFNODE".into()], ..user("a", "a", 0) };
-        let directory = directory(Auth { users: vec![limited], ..Auth::default() });
+        let directory = directory(Auth { users: vec![limited].into(), ..Auth::default() });
         assert!(denied(&directory, &login("a", "a")));
         let by_leaf = directory.decide(&login("a", "a"), Connection::Leafnode, NONCE);
         let Decision::Granted(identity) = by_leaf else { panic!("{by_leaf:?}") };
@@ -722,11 +789,13 @@ mod tests {
         let key = |text: &str| Auth { nkeys: vec![NkeyUser { nkey: text.into(), ..nkey(0) }], ..Auth::default() };
         assert!(error(key(&KEY.replace("CB5", "CB6"))).contains("checksum"));
         assert!(error(key(&PublicKey::new(Kind::Account, [1; 32]).encode())).contains("user"));
-        assert!(error(Auth { users: vec![user("a", "", 9)], ..Auth::default() }).contains("account"));
-        assert!(error(Auth { users: vec![user("a", "", 0), user("a", "", 1)], ..Auth::default() }).contains("\"a\""));
+        assert!(error(Auth { users: vec![user("a", "", 9)].into(), ..Auth::default() }).contains("account"));
+        assert!(
+            error(Auth { users: vec![user("a", "", 0), user("a", "", 1)].into(), ..Auth::default() }).contains("\"a\"")
+        );
         assert!(error(Auth { no_auth_user: Some("x".into()), ..s1() }).contains("\"x\""));
         let odd = User { connection_types: vec!["PIGEON".into()], ..user("a", "a", 0) };
-        assert!(error(Auth { users: vec![odd], ..Auth::default() }).contains("PIGEON"));
+        assert!(error(Auth { users: vec![odd].into(), ..Auth::default() }).contains("PIGEON"));
         assert_eq!(build(s1()), None);
     }
 
@@ -737,7 +806,7 @@ mod tests {
         let still = |auth: Auth, accounts: &[&str]| {
             Directory::build(&config(auth, accounts)).unwrap().still_valid(&alice, Connection::Standard)
         };
-        let with = |user: User| Auth { users: vec![user], ..Auth::default() };
+        let with = |user: User| Auth { users: vec![user].into(), ..Auth::default() };
 
         let stricter = Permissions { publish: Rules { allow: Some(vec![]), deny: vec![] }, ..Permissions::default() };
         let changed = User { permissions: Some(stricter.into()), ..user("alice", "secret", 0) };

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::authorization::{Users, users};
+use super::authorization::{self, Users, users};
 use super::defaults::{GLOBAL_ACCOUNT, SYSTEM_ACCOUNT};
 use super::error::{At, Error, Notes, quote};
 use super::exports;
@@ -12,13 +12,14 @@ use super::permissions::{is_subject, permissions};
 use super::read::{Draft, Taken, entries, unknown_field};
 use super::value::{Entry, Node, Value};
 use crate::account::sharing;
+use crate::auth::nkey::{Kind, PublicKey};
 use crate::subject;
 
 /// What is put together in the end.
 #[derive(Default)]
 pub(super) struct Accounts {
-    /// The users of the accounts, and where each list stands.
-    pub(super) users: Vec<(At, Users)>,
+    /// The lists of users, in their order among all.
+    pub(super) groups: Vec<authorization::Group>,
     pub(super) system: Option<String>,
     no_system: bool,
     /// Where `accounts` stands.
@@ -114,7 +115,8 @@ fn account(draft: &mut Draft, entry: &Entry) -> Result<(), Error> {
             "exports" => account.exports = exports::exports(node, notes)?,
             "imports" => account.imports = exports::imports(node, notes)?,
             "msg_trace" | "trace_dest" => account.trace = trace(key, node, notes)?,
-            "nkey" | "jetstream" => unsupported(key, node)?,
+            "nkey" => check_key(node)?,
+            "jetstream" => unsupported(key, node)?,
             _ => return Ok(Taken::No),
         }
         Ok(Taken::Yes)
@@ -122,8 +124,20 @@ fn account(draft: &mut Draft, entry: &Entry) -> Result<(), Error> {
     members.1.permit(default.as_ref());
     members.1.join(draft.config.accounts.len());
     draft.config.accounts.push(account);
-    draft.accounts.users.push(members);
+    authorization::add(draft, members.0, members.1);
     Ok(())
+}
+
+/// `nkey` of an account names it, and means nothing more, here as there.
+fn check_key(node: &Node) -> Result<(), Error> {
+    let is_account = |text: &str| PublicKey::parse(text).is_ok_and(|key| key.kind() == Kind::Account);
+    match &node.value {
+        Value::Text(text) if is_account(text) => Ok(()),
+        Value::Text(text) => {
+            Err(Error::at(&node.at, format!("Not a valid public nkey for an account: {}", quote(text))))
+        }
+        other => Err(Error::at(&node.at, format!("Not a valid public nkey for an account: {}", other.kind()))),
+    }
 }
 
 /// Refuses what accounts cannot have yet, unless it asks for nothing.

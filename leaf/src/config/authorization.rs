@@ -29,11 +29,6 @@ pub(super) struct Users {
 }
 
 impl Users {
-    /// Whether there are none.
-    pub(super) fn is_empty(&self) -> bool {
-        self.named.is_empty() && self.nkeys.is_empty()
-    }
-
     /// Puts all into the account with this index.
     pub(super) fn join(&mut self, account: usize) {
         self.named.iter_mut().for_each(|user| user.account = account);
@@ -249,21 +244,52 @@ fn types(node: &Node) -> Result<Vec<String>, Error> {
     Ok(types)
 }
 
+/// Users of one list, as they went into the configuration.
+pub(super) struct Group {
+    at: At,
+    named: usize,
+    nkeys: usize,
+}
+
+/// Adds the users of an account. That nobody is there twice is seen in the end.
+pub(super) fn add(draft: &mut Draft, at: At, mut users: Users) {
+    draft.accounts.groups.push(Group { at, named: users.named.len(), nkeys: users.nkeys.len() });
+    Arc::make_mut(&mut draft.config.auth.users).append(&mut users.named);
+    draft.config.auth.nkeys.append(&mut users.nkeys);
+}
+
 /// Brings `authorization` and the accounts' users together.
 pub(super) fn finish(draft: &mut Draft) {
-    let groups = std::mem::take(&mut draft.accounts.users);
-    let in_accounts = groups.iter().any(|(_, users)| !users.is_empty());
+    let mut groups = std::mem::take(&mut draft.accounts.groups);
+    let in_accounts = groups.iter().any(|group| group.named + group.nkeys > 0);
     let in_block = draft.authorization.as_ref().is_some_and(|block| block.users.is_some());
     draft.config.auth.is_listed = in_accounts || in_block;
-    let mut names = HashSet::new();
     if let Some(block) = draft.authorization.take() {
         match login(draft, block, in_accounts) {
-            Ok((at, users)) => admit(draft, &mut names, &at, users),
+            Ok((at, users)) => {
+                groups.insert(0, Group { at, named: users.named.len(), nkeys: users.nkeys.len() });
+                Arc::make_mut(&mut draft.config.auth.users).splice(..0, users.named);
+                draft.config.auth.nkeys.splice(..0, users.nkeys);
+            }
             Err(error) => draft.notes.error(error),
         }
     }
-    for (at, users) in groups {
-        admit(draft, &mut names, &at, users);
+    Arc::make_mut(&mut draft.config.auth.users).shrink_to_fit();
+    find_duplicates(draft, &groups);
+}
+
+/// Complains of users that are there twice. With a hundred thousand of them, copies of their names would be too much.
+fn find_duplicates(draft: &mut Draft, groups: &[Group]) {
+    let auth = &draft.config.auth;
+    let mut seen: HashSet<&str> = HashSet::with_capacity(auth.users.len() + auth.nkeys.len());
+    let (mut named, mut nkeys) = (auth.users.iter(), auth.nkeys.iter());
+    for group in groups {
+        for user in named.by_ref().take(group.named).filter(|user| !seen.insert(&user.name)) {
+            draft.notes.error(Error::at(&group.at, format!("Duplicate user {} detected", quote(&user.name))));
+        }
+        for user in nkeys.by_ref().take(group.nkeys).filter(|user| !seen.insert(&user.nkey)) {
+            draft.notes.error(Error::at(&group.at, format!("Duplicate nkey {} detected", quote(&user.nkey))));
+        }
     }
 }
 
@@ -294,22 +320,4 @@ fn login(draft: &mut Draft, mut block: Authorization, in_accounts: bool) -> Resu
         users.named.push(User { name, password, account: 0, permissions: None, connection_types: Vec::new() });
     }
     Ok((at, users))
-}
-
-/// Adds users, unless somebody of that name is there already.
-fn admit(draft: &mut Draft, names: &mut HashSet<String>, at: &At, users: Users) {
-    for user in users.named {
-        if names.insert(user.name.clone()) {
-            draft.config.auth.users.push(user);
-        } else {
-            draft.notes.error(Error::at(at, format!("Duplicate user {} detected", quote(&user.name))));
-        }
-    }
-    for user in users.nkeys {
-        if names.insert(user.nkey.clone()) {
-            draft.config.auth.nkeys.push(user);
-        } else {
-            draft.notes.error(Error::at(at, format!("Duplicate nkey {} detected", quote(&user.nkey))));
-        }
-    }
 }

@@ -1,6 +1,7 @@
 //! What the command line says about the configuration. It wins over the file, also when that is read again.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::defaults::GLOBAL_ACCOUNT;
 use super::listen::Port;
@@ -104,7 +105,7 @@ impl Flags {
             return Err("--user, --pass and --auth cannot be combined with the configuration's users".to_owned());
         }
         let auth = &mut config.auth;
-        let old = auth.users.pop();
+        let old = Arc::make_mut(&mut auth.users).pop();
         if let Some(token) = self.token.as_ref().filter(|token| !token.is_empty()) {
             auth.token = Some(Secret::new(token.as_str()));
             return Ok(());
@@ -116,7 +117,13 @@ impl Flags {
             (Some(name), password) => {
                 let password = password.unwrap_or_else(|| Secret::new(""));
                 auth.token = None;
-                auth.users.push(User { name, password, account: 0, permissions: None, connection_types: Vec::new() });
+                Arc::make_mut(&mut auth.users).push(User {
+                    name,
+                    password,
+                    account: 0,
+                    permissions: None,
+                    connection_types: Vec::new(),
+                });
                 Ok(())
             }
             (None, Some(_)) => Err("--pass needs --user".to_owned()),

@@ -1,5 +1,6 @@
 //! `leafnodes`: links to hubs (`remotes`), and the port where leaf nodes are let in.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::defaults::GLOBAL_ACCOUNT;
@@ -370,7 +371,7 @@ impl Login {
         let shared = self.account.as_deref();
         let single = self.user.map(|user| Member { user: Some(user), password: self.password, account: None });
         for member in self.users.into_iter().chain(single) {
-            auth.users.push(User {
+            Arc::make_mut(&mut auth.users).push(User {
                 name: member.user.ok_or_else(|| Error::at(at, "User entry requires a user"))?,
                 password: Secret::new(member.password.unwrap_or_default()),
                 account: find(member.account.as_deref().or(shared))?,

@@ -43,7 +43,7 @@ pub use links::{ClientTls, Compression, LeafListener, Leafnodes, Mode, Remote, R
 pub use model::*;
 pub use mqtt::Mqtt;
 pub use own_login::OwnLogin;
-pub use read::read;
+pub use read::{Tree, parse, read, understand};
 pub use websocket::Websocket;
 
 /// Where a configuration comes from.

@@ -194,8 +194,8 @@ pub enum HandshakeFirst {
 pub struct Auth {
     /// The token, plain or bcrypt, if that is how one logs in.
     pub token: Option<Secret>,
-    /// Users with a password, of every account.
-    pub users: Vec<User>,
+    /// Users with a password, of every account. Whoever lets them in shares the list: there may be a hundred thousand.
+    pub users: Arc<Vec<User>>,
     /// Users with a key, of every account.
     pub nkeys: Vec<NkeyUser>,
     /// Who one is without credentials: a user's name or public key.

@@ -1,13 +1,12 @@
 //! From the tree of values to a [`Config`]: the top-level options.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::accounts::{self, Accounts};
 use super::authorization::{self, Authorization};
 use super::error::{At, Error, Errors, Notes, Place};
 use super::model::Config;
 use super::operator::{self, Operators};
-use super::parse::parse;
 use super::value::{Map, Node};
 use super::{Source, digest, forward, leafnodes, limits, listen, log, mqtt, refused, tls, websocket};
 
@@ -52,20 +51,45 @@ const GROUPS: [Group; 12] = [
     refused::set,
 ];
 
-/// Reads the configuration file at `path` and all that it includes.
+/// A file and all that it includes, read but not understood yet.
+pub struct Tree {
+    path: PathBuf,
+    values: Map,
+}
+
+/// Reads the configuration file at `path` and all that it includes. What it holds is for [`understand`].
+///
+/// # Errors
+/// The first fault of syntax, and files that cannot be read.
+pub fn parse(path: &Path, source: &mut dyn Source) -> Result<Tree, Errors> {
+    Ok(Tree { path: path.to_owned(), values: super::parse::parse(path, source)? })
+}
+
+/// [`parse`] and [`understand`].
+///
+/// # Errors
+/// As those.
+pub fn read(path: &Path, source: &mut dyn Source) -> Result<Config, Errors> {
+    understand(&parse(path, source)?, source)
+}
+
+/// Makes a configuration of what was read.
 ///
 /// All unknown and wrong options are reported, but only the first fault of syntax. What depends on
 /// the command line too is left to [`check`](super::check), as nats-server does.
-pub fn read(path: &Path, source: &mut dyn Source) -> Result<Config, Errors> {
-    let tree = parse(path, source)?;
+///
+/// # Errors
+/// All that is wrong.
+pub fn understand(tree: &Tree, source: &mut dyn Source) -> Result<Config, Errors> {
+    let (path, tree) = (&tree.path, &tree.values);
     let mut draft = Draft::default();
-    draft.config.file = Some(path.to_owned());
-    draft.config.digest = digest::digest(&tree);
+    draft.config.file = Some(path.clone());
+    draft.config.digest = digest::digest(tree);
     if tree.is_empty() {
         let text = "config has no values or is empty".to_owned();
-        draft.notes.remark(Error { place: Place::File(path.into()), text });
+        draft.notes.remark(Error { place: Place::File(path.as_path().into()), text });
     }
-    options(&mut draft, &tree);
+    options(&mut draft, tree);
     operator::finish(&mut draft, source);
     finish(draft)
 }

@@ -84,9 +84,17 @@ pub struct Counters {
     pub cache_hits: u64,
 }
 
-/// The subscriptions of one account.
+/// The subscriptions of one account. Until somebody subscribes or publishes it is hardly anything: of ten thousand
+/// accounts many sleep.
 #[derive(Debug)]
 pub struct Interest {
+    tables: Option<Box<Tables>>,
+    seed: u64,
+    caching: bool,
+}
+
+#[derive(Debug)]
+struct Tables {
     hasher: FixedState,
     literals: HashMap<Box<[u8]>, Entry, FixedState>,
     wild: Trie,
@@ -103,6 +111,73 @@ impl Interest {
     /// No subscriptions. `seed` keeps hostile subjects from colliding; `caching` is off with
     /// `disable_sublist_cache`.
     pub fn new(seed: u64, caching: bool) -> Self {
+        Self { tables: None, seed, caching }
+    }
+
+    fn tables(&mut self) -> &mut Tables {
+        let (seed, caching) = (self.seed, self.caching);
+        self.tables.get_or_insert_with(|| Box::new(Tables::new(seed, caching)))
+    }
+
+    /// How many subscriptions there are.
+    pub fn len(&self) -> usize {
+        self.tables.as_ref().map_or(0, |tables| tables.count)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many answers the cache holds.
+    pub fn cached(&self) -> usize {
+        self.tables.as_ref().map_or(0, |tables| tables.cache.len())
+    }
+
+    /// The counters for monitoring.
+    pub fn counters(&self) -> Counters {
+        self.tables.as_ref().map_or_else(Counters::default, |tables| tables.counters)
+    }
+
+    /// The largest and the sum of fan-outs over the cached answers.
+    pub fn cached_fanout(&self) -> (usize, usize) {
+        self.tables.as_ref().map_or((0, 0), |tables| tables.cache.fanout())
+    }
+
+    /// Adds subscription `id` to `pattern`, which must be valid ([`subject::is_valid`]).
+    /// The place is needed to remove it again.
+    pub fn insert(&mut self, pattern: &[u8], queue: Option<&[u8]>, id: SubId) -> Place {
+        self.tables().insert(pattern, queue, id)
+    }
+
+    /// Removes the subscription at `place`. If another one took its place, that one is returned:
+    /// its place is now `place`.
+    pub fn remove(&mut self, pattern: &[u8], queue: Option<&[u8]>, place: Place) -> Option<SubId> {
+        self.tables.as_mut()?.remove(pattern, queue, place)
+    }
+
+    /// The subscriptions to exactly this pattern, in this queue group or in none.
+    pub fn members(&self, pattern: &[u8], queue: Option<&[u8]>) -> &[SubId] {
+        self.tables.as_ref().map_or(&[], |tables| tables.members(pattern, queue))
+    }
+
+    /// Calls `f` with each pattern and queue group and its subscriptions, in an order that depends only on how they
+    /// came and went.
+    pub fn each(&self, f: Visit<'_>) {
+        if let Some(tables) = &self.tables {
+            tables.each(f);
+        }
+    }
+
+    /// Everybody who wants `subject`, whose tokens are all taken literally.
+    #[inline]
+    pub fn lookup(&mut self, subject: &[u8]) -> &Matched {
+        self.tables().lookup(subject)
+    }
+}
+
+impl Tables {
+    fn new(seed: u64, caching: bool) -> Self {
         let hasher = FixedState::with_seed(seed);
         Self {
             literals: HashMap::with_hasher(hasher.clone()),
@@ -118,34 +193,7 @@ impl Interest {
         }
     }
 
-    /// How many subscriptions there are.
-    pub fn len(&self) -> usize {
-        self.count
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
-    /// How many answers the cache holds.
-    pub fn cached(&self) -> usize {
-        self.cache.len()
-    }
-
-    /// The counters for monitoring.
-    pub fn counters(&self) -> Counters {
-        self.counters
-    }
-
-    /// The largest and the sum of fan-outs over the cached answers.
-    pub fn cached_fanout(&self) -> (usize, usize) {
-        self.cache.fanout()
-    }
-
-    /// Adds subscription `id` to `pattern`, which must be valid ([`subject::is_valid`]).
-    /// The place is needed to remove it again.
-    pub fn insert(&mut self, pattern: &[u8], queue: Option<&[u8]>, id: SubId) -> Place {
+    fn insert(&mut self, pattern: &[u8], queue: Option<&[u8]>, id: SubId) -> Place {
         self.count += 1;
         self.counters.inserts += 1;
         self.forget(pattern);
@@ -158,9 +206,7 @@ impl Interest {
         self.literals.entry(pattern.into()).or_default().insert(queue, id)
     }
 
-    /// Removes the subscription at `place`. If another one took its place, that one is returned:
-    /// its place is now `place`.
-    pub fn remove(&mut self, pattern: &[u8], queue: Option<&[u8]>, place: Place) -> Option<SubId> {
+    fn remove(&mut self, pattern: &[u8], queue: Option<&[u8]>, place: Place) -> Option<SubId> {
         self.count -= 1;
         self.counters.removes += 1;
         self.forget(pattern);
@@ -176,8 +222,7 @@ impl Interest {
         moved
     }
 
-    /// The subscriptions to exactly this pattern, in this queue group or in none.
-    pub fn members(&self, pattern: &[u8], queue: Option<&[u8]>) -> &[SubId] {
+    fn members(&self, pattern: &[u8], queue: Option<&[u8]>) -> &[SubId] {
         let entry = match subject::has_wildcard(pattern) {
             true => self.wild.find(pattern),
             false => self.literals.get(pattern),
@@ -185,17 +230,14 @@ impl Interest {
         entry.map_or(&[], |entry| entry.members(queue))
     }
 
-    /// Calls `f` with each pattern and queue group and its subscriptions, in an order that depends only on how they
-    /// came and went.
-    pub fn each(&self, f: Visit<'_>) {
+    fn each(&self, f: Visit<'_>) {
         for (pattern, entry) in &self.literals {
             entry.each(pattern, f);
         }
         self.wild.each(f);
     }
 
-    /// Everybody who wants `subject`, whose tokens are all taken literally.
-    pub fn lookup(&mut self, subject: &[u8]) -> &Matched {
+    fn lookup(&mut self, subject: &[u8]) -> &Matched {
         self.counters.matches += 1;
         if !self.caching || subject.starts_with(SHORT_LIVED) {
             self.uncached.clear();

@@ -412,7 +412,7 @@ impl<H: Handshake> Peer for Link<H> {
             CloseReason::UnknownOperation => "Unknown Protocol Operation",
             CloseReason::DuplicateRemote => "Duplicate Remote LeafNode Connection",
             CloseReason::HandshakeTimeout => "Stale Leaf Node Connection - Closing",
-            CloseReason::MaxAccountConnections => "maximum account leafnode connections exceeded",
+            CloseReason::MaxAccountConnections => "maximum account active connections exceeded",
             CloseReason::MaxSubscriptions => "maximum subscriptions exceeded",
             CloseReason::UserExpired => "User Authentication Expired",
             CloseReason::AccountExpired => "Account Authentication Expired",

@@ -2,13 +2,14 @@
 
 use mqtt_bridge::{Connection, Ending, Event, Reason, Session, Sink, Step as Bridge, Version};
 use std::rc::Rc;
-use tracing::debug;
+use tracing::{debug, error};
 
 use crate::auth::directory::{Connection as Way, Identity};
 use crate::auth::permissions::{self, SubscribeDecision};
 use crate::message::Message;
 use crate::node::{About, Action, CloseReason, Cx, Kind, Out, Peer, Step, Sub};
 use crate::websocket::Cookies;
+use crate::wire::encode::quoted;
 use crate::wire::{Connect, Missing};
 
 /// See the [module](super).
@@ -191,6 +192,16 @@ impl Peer for Mqtt {
         let Some(mut shared) = out.pool.mqtt.take() else { return };
         shared.deliver(&mut self.connection, out, message, sub);
         out.pool.mqtt = Some(shared);
+    }
+
+    /// As MQTT has it, the topic that was said takes permission, too: a retained message stays under it.
+    fn may_publish_mapped(&mut self, cx: &mut Cx<'_>, subject: &[u8]) -> bool {
+        let may = self.may_publish(subject, cx.now());
+        if !may {
+            let (remote, mid) = (cx.this.remote, cx.this.id.cid());
+            error!("{remote} - mid:{mid} - Publish Violation - Subject {}", quoted(subject));
+        }
+        may
     }
 
     fn may_trace_to(&mut self, _: &mut Cx<'_>, dest: &[u8]) -> bool {

@@ -179,6 +179,14 @@ pub struct Cx<'a> {
 }
 
 impl Cx<'_> {
+    /// Whether the account makes another subject of it, which then is the one that takes permission (see
+    /// [`Peer::may_publish_mapped`]).
+    #[inline]
+    pub fn is_mapped(&self, subject: &[u8]) -> bool {
+        let mappings = self.this.account.map(|id| &self.accounts.get(id).mappings);
+        mappings.is_some_and(|mappings| !mappings.is_empty() && mappings.concern(subject))
+    }
+
     /// The time.
     pub fn now(&self) -> Nanos {
         self.out.now

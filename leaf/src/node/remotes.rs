@@ -54,7 +54,11 @@ impl Node {
     ) -> Option<ConnId> {
         self.now = now;
         let remote = self.remotes.of_ticket(ticket)?;
+        let full = !self.accounts.get(remote.account).has_room(super::Kind::Leaf);
         let ready = result.and_then(|dialled| {
+            if full {
+                return Err("maximum account active connections exceeded".to_owned());
+            }
             let file = dialled.credentials.transpose()?;
             let url = remote.url();
             let credentials = Credentials {

@@ -19,8 +19,12 @@ pub(crate) struct Creds {
 
 impl Creds {
     pub(crate) fn of(user: &str) -> Self {
-        let text = fixture(&format!("creds/{user}.creds"));
-        Self { jwt: decorated::token(&text).to_owned(), seed: Some(decorated::seed(&text).unwrap().encode()) }
+        Self::read(&fixture(&format!("creds/{user}.creds")))
+    }
+
+    /// As a `.creds` file says it.
+    pub(crate) fn read(text: &str) -> Self {
+        Self { jwt: decorated::token(text).to_owned(), seed: Some(decorated::seed(text).unwrap().encode()) }
     }
 
     pub(crate) fn unsigned(self) -> Self {

@@ -51,7 +51,8 @@ pub(crate) fn empty() -> Node {
     of(config())
 }
 
-fn of(config: Config) -> Node {
+/// A node with this configuration.
+pub(crate) fn of(config: Config) -> Node {
     let identity = Identity {
         server_id: "NSERVER".into(),
         epoch: EPOCH,
@@ -65,7 +66,7 @@ fn of(config: Config) -> Node {
 }
 
 /// A connection that came at `second` and said `words`.
-fn join(node: &mut Node, second: u64, words: &str) -> ConnId {
+pub(crate) fn join(node: &mut Node, second: u64, words: &str) -> ConnId {
     let arrival = Arrival { remote: ([127, 0, 0, 1], 40_000 + second as u16).into(), nonce: [0; 11] };
     let id = node.accept(second * SECOND, &arrival, Box::new(Client::new()));
     node.greet(second * SECOND, id);

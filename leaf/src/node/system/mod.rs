@@ -338,3 +338,7 @@ impl Node {
         self.system.account.is_some_and(|id| self.accounts.get(id).interest.len() > self.system.own)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail")]
+mod tests;
