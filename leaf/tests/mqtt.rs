@@ -141,6 +141,54 @@ fn users_and_permissions_hold() {
     assert!(b.packets_so_far().is_empty());
 }
 
+/// What 5.0 may ask for with a subscription: retained messages at some times only, no own messages, flags as they were.
+#[test]
+fn subscriptions_have_options() {
+    let server = Server::start("mqtt-options", MQTT);
+    let [mut five, mut other] = ["five", "other"].map(|id| {
+        let mut client = connect(&server);
+        assert_eq!(client.ask(&packet(0x10, &format!("'MQTT' 05 02 003c 00 '{id}'")))[3], 0);
+        client
+    });
+    let mut say = |first: u8, rest: &str| {
+        other.send(&packet(first, rest));
+        other.packets_so_far();
+    };
+    let subscribe = |five: &mut Client, filter: &str, options: u8| {
+        let answer = five.ask(&packet(0x82, &format!("0001 00 '{filter}' {options:02x}")));
+        assert_eq!(answer, [0x90, 4, 0, 1, 0, options & 3]);
+    };
+    say(0x31, "'r/a' 00 6b");
+    // Retained at every subscribe, at the first, never. A second one takes the place of the first.
+    for (filter, options, counts) in [("r/+", 0x00, [1, 1]), ("r/#", 0x10, [1, 0]), ("+/a", 0x20, [0, 0])] {
+        for count in counts {
+            subscribe(&mut five, filter, options);
+            assert_eq!(five.packets_so_far(), vec![packet(0x31, "'r/a' 00 6b"); count], "{filter}");
+        }
+        // One that is not retained comes once, and takes no retained one's place.
+        say(0x30, "'r/a' 00 21");
+        assert_eq!(five.packets_so_far(), [packet(0x30, "'r/a' 00 21")], "{filter}");
+        assert_eq!(five.ask(&packet(0xa2, &format!("0002 00 '{filter}'"))), bytes("b0 04 0002 00 00"));
+        say(0x30, "'r/a' 00 21");
+        assert!(five.packets_so_far().is_empty(), "{filter}");
+    }
+    // No own messages.
+    subscribe(&mut five, "n", 0x04);
+    five.send(&packet(0x30, "'n' 00 6d"));
+    say(0x30, "'n' 00 6f");
+    assert_eq!(five.packets_so_far(), [packet(0x30, "'n' 00 6f")]);
+    // The retain flag as it was, or not.
+    subscribe(&mut five, "p", 0x08);
+    subscribe(&mut five, "q", 0x00);
+    say(0x31, "'p' 00 31");
+    say(0x31, "'q' 00 32");
+    assert_eq!(five.packets_so_far(), [packet(0x31, "'p' 00 31"), packet(0x30, "'q' 00 32")]);
+    // A repetition is none for those who hear it for the first time.
+    subscribe(&mut five, "u", 0x01);
+    say(0x3a, "'u' 0001 00 33");
+    assert_eq!(five.packets_so_far(), [packet(0x32, "'u' 0001 00 33")]);
+}
+
 /// In lame duck mode 5.0 is told where to go, if anybody knows, and else that the server goes.
 #[test]
 fn lame_ducks_send_clients_elsewhere() {

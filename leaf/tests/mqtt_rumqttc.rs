@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "not an engine")]
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
+#![allow(clippy::result_large_err, reason = "the client's own errors")]
 
 mod support;
 

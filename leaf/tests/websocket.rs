@@ -143,6 +143,12 @@ fn mqtt_in_frames() {
     assert_eq!((first, &payload[..2]), (0x88, &[0x03, 0xe8][..]));
     assert_eq!(payload[2..], *b"Client Closed");
     client.ends();
+    // Text is none of MQTT's.
+    let mut client = upgraded(&server, "/mqtt", "");
+    client.send(&frame(0x81, &connect));
+    let (first, payload) = client.frame();
+    assert_eq!((first, &payload[..2]), (0x88, &[0x03, 0xeb][..]));
+    client.ends();
     let mut eager = Client::connect_to(port(&server));
     eager.send(&[request("/mqtt", "").into_bytes(), frame(0x82, &connect)].concat());
     assert!(eager.head().starts_with("HTTP/1.1 101 "));

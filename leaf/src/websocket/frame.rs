@@ -40,6 +40,8 @@ pub enum Fault {
     NotMasked,
     /// A bit of an extension that nobody agreed on.
     Reserved,
+    /// Text, where only bytes are allowed.
+    NotBinary,
     /// There is no such kind of frame.
     UnknownOpcode(u8),
     /// A control frame in pieces, or with too much in it.
@@ -59,6 +61,7 @@ impl Fault {
     pub fn status(self) -> u16 {
         match self {
             Self::Text => status::INVALID_PAYLOAD,
+            Self::NotBinary => status::UNSUPPORTED,
             _ => status::PROTOCOL_ERROR,
         }
     }
@@ -69,6 +72,7 @@ impl fmt::Display for Fault {
         match self {
             Self::NotMasked => f.write_str("mask bit missing"),
             Self::Reserved => f.write_str("reserved bit set"),
+            Self::NotBinary => f.write_str("text frame"),
             Self::UnknownOpcode(opcode) => write!(f, "unknown opcode {opcode}"),
             Self::Control => f.write_str("control frame in pieces or longer than 125 bytes"),
             Self::Sequence => f.write_str("continuation out of order"),
@@ -89,6 +93,8 @@ pub mod status {
     pub const GOING_AWAY: u16 = 1001;
     /// The client broke the protocol.
     pub const PROTOCOL_ERROR: u16 = 1002;
+    /// A kind of data that is not taken.
+    pub const UNSUPPORTED: u16 = 1003;
     /// A text that is not UTF-8.
     pub const INVALID_PAYLOAD: u16 = 1007;
     /// The client is not wanted.
@@ -148,11 +154,18 @@ pub struct Decoder {
     left: u64,
     /// A message is under way: its next piece is a continuation.
     fragmented: bool,
+    /// Text is a fault.
+    binary_only: bool,
     /// The payload of a control frame, while it comes.
     control: Vec<u8>,
 }
 
 impl Decoder {
+    /// One for MQTT, which must be in binary frames `[MQTT-6.0.0-1]`.
+    pub fn binary_only() -> Self {
+        Self { binary_only: true, ..Self::default() }
+    }
+
     /// Takes bytes from the network, all of them, and hands on what they say. `scratch` is only used here.
     ///
     /// # Errors
@@ -228,6 +241,7 @@ impl Decoder {
         self.mask.copy_from_slice(&self.header[mask..mask + 4]);
         (self.left, self.phase, self.opcode) = (length, 0, first & 0x0f);
         match self.opcode {
+            TEXT if self.binary_only => return Err(Fault::NotBinary),
             CONTINUATION if !self.fragmented => return Err(Fault::Sequence),
             TEXT | BINARY if self.fragmented => return Err(Fault::Sequence),
             CONTINUATION | TEXT | BINARY => self.fragmented = first & FINAL == 0,

@@ -4,7 +4,7 @@
 //! socket -> TLS -> Decoder -> what the client said -> Node -> OutQueue -> Encoder -> TLS -> socket
 //! ```
 //! A connection is a stream of bytes to those above, as in nats-server: where messages and frames begin and end means
-//! nothing, text is taken as binary. So nothing is ever collected: an idle connection holds no buffers, and a frame may
+//! nothing, and NATS may come as text. So nothing is ever collected: an idle connection holds no buffers, and a frame may
 //! be of any length. That is why the frames are our own and not a crate's, which would hand over whole messages.
 
 mod frame;

@@ -737,3 +737,65 @@ fn a_server_may_be_less_patient() {
     assert!(client.send(CLEAN_5).contains("13000a"));
     assert_eq!(client.connection.deadline(), Some(20 * SECOND));
 }
+
+/// A string that is not UTF-8 ends it wherever it stands.
+#[test]
+fn every_string_is_utf8() {
+    for connect in [
+        // Client id, topic of the will, user name; of 3.1.1 and of 5.0.
+        "10 0d 0004 4d515454 04 02 003c 0001 ff",
+        "10 13 0004 4d515454 04 06 003c 0001 61 0001 ff 0001 78",
+        "10 10 0004 4d515454 04 82 003c 0001 61 0001 ff",
+        "10 0e 0004 4d515454 05 02 003c 00 0001 ff",
+        "10 15 0004 4d515454 05 06 003c 00 0001 61 00 0001 ff 0001 78",
+        "10 11 0004 4d515454 05 82 003c 00 0001 61 0001 ff",
+    ] {
+        let mut client = Client::new();
+        client.send(connect);
+        assert!(!client.connection.is_open(), "{connect}");
+        assert_eq!(client.log.len(), 1, "{connect}: {:?}", client.log);
+        // The same is fine with a letter in its place.
+        let mut client = Client::new();
+        client.send(&connect.replace("ff", "62"));
+        assert!(client.connection.is_open(), "{connect}: {:?}", client.log);
+    }
+    // Response topic, content type.
+    for publish in ["30 08 0001 61 04 08 0001 ff", "30 08 0001 61 04 03 0001 ff"] {
+        let mut client = Client::connected(CLEAN_5);
+        assert!(client.send(publish).starts_with("e001"), "{publish}");
+        let mut client = Client::connected(CLEAN_5);
+        assert_eq!(client.send(&publish.replace("ff", "62")), "");
+        assert_eq!(client.log, ["publish a 0"]);
+    }
+}
+
+/// A will's QoS and retain flag are there with a will only, and its QoS is one that there is.
+#[test]
+fn wills_and_their_flags_agree() {
+    for (flags, will) in [("1e", true), ("0a", false), ("22", false), ("03", false)] {
+        for connect in match will {
+            true => [
+                format!("10 13 0004 4d515454 04 {flags} 003c 0001 61 0001 62 0001 78"),
+                format!("10 15 0004 4d515454 05 {flags} 003c 00 0001 61 00 0001 62 0001 78"),
+            ],
+            false => [
+                format!("10 0d 0004 4d515454 04 {flags} 003c 0001 61"),
+                format!("10 0e 0004 4d515454 05 {flags} 003c 00 0001 61"),
+            ],
+        } {
+            let mut client = Client::new();
+            client.send(&connect);
+            assert!(!client.connection.is_open(), "{connect}");
+            assert_eq!(client.log.len(), 1, "{connect}: {:?}", client.log);
+        }
+    }
+}
+
+#[test]
+fn pings_are_answered() {
+    for connect in [CLEAN, CLEAN_5] {
+        let mut client = Client::connected(connect);
+        assert_eq!(client.send("c000 c000"), plain("d000 d000"));
+        assert!(client.log.is_empty());
+    }
+}

@@ -125,7 +125,7 @@ impl Node {
             Answer::Read { want, result, .. } => {
                 let shared = self.shared();
                 let reader = match (&mut shared.reopen, &mut shared.loading) {
-                    (Some(Reopen::Reading(_, reader)), _) => reader,
+                    (Some(Reopen::Reading(_, reader)), _) => &mut **reader,
                     (_, Some(loading)) => &mut loading.reader,
                     _ => return,
                 };

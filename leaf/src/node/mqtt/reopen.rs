@@ -26,7 +26,7 @@ pub(crate) enum Reopen {
     /// The disk is at it.
     Opening,
     /// It is open; what survived is being read.
-    Reading(Box<Journal>, Reader),
+    Reading(Box<Journal>, Box<Reader>),
     /// It is in use, and this has no record yet.
     Writing(Vec<Missing>),
 }
@@ -88,7 +88,7 @@ impl Node {
                 if !report.is_clean() {
                     warn!("The log of MQTT sessions was damaged: {report}");
                 }
-                self.shared().reopen = Some(Reopen::Reading(Box::new(Journal::new(log)), Reader::new(1)));
+                self.shared().reopen = Some(Reopen::Reading(Box::new(Journal::new(log)), Box::new(Reader::new(1))));
                 self.mqtt_read_again();
             }
             Err(why) => {

@@ -24,8 +24,12 @@ pub(super) struct Framing {
 }
 
 impl Framing {
-    fn new(response: Vec<u8>) -> Self {
-        Self { decoder: Decoder::default(), encoder: Encoder::new(response), closed: false, fault: None }
+    fn new(response: Vec<u8>, endpoint: Endpoint) -> Self {
+        let decoder = match endpoint {
+            Endpoint::Nats => Decoder::default(),
+            Endpoint::Mqtt => Decoder::binary_only(),
+        };
+        Self { decoder, encoder: Encoder::new(response), closed: false, fault: None }
     }
 
     /// The last bytes, and why there are no more.
@@ -124,7 +128,7 @@ impl Reader {
     fn upgraded(&self, upgrade: Upgrade) {
         let id = self.socket.id;
         let early = self.early.take().unwrap_or_default();
-        *self.socket.framing.borrow_mut() = Some(Box::new(Framing::new(upgrade.response)));
+        *self.socket.framing.borrow_mut() = Some(Box::new(Framing::new(upgrade.response, upgrade.endpoint)));
         let peer: Box<dyn Peer> = match upgrade.endpoint {
             Endpoint::Nats => Box::new(Client::by_websocket(upgrade.cookies)),
             Endpoint::Mqtt => Box::new(Mqtt::by_websocket(upgrade.cookies)),
