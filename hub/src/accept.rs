@@ -203,6 +203,7 @@ impl Handshake for Acceptor {
             version: offer.version.as_str().into(),
             cluster: offer.cluster.as_str().into(),
             account: offer.account.as_str().into(),
+            domain: "".into(),
             isolated: offer.isolate || cx.facts.links.isolate,
             compression: offer.mode,
             traces: offer.protocol >= PROTOCOL,

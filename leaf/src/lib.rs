@@ -7,6 +7,7 @@ pub mod auth;
 pub mod bundle;
 pub mod client;
 pub mod config;
+pub mod downlink;
 pub mod interest;
 pub mod link;
 pub mod message;

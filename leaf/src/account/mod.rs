@@ -58,6 +58,8 @@ pub struct Account {
     pub(crate) links: Vec<u32>,
     /// Which subjects go into which log of store-and-forward.
     pub(crate) captures: crate::node::Captures,
+    /// Which subjects come from which durable subscription.
+    pub(crate) durables: crate::node::Durables,
     /// What is announced on each link besides subscriptions: the subject that finds loops.
     pub(crate) loop_subject: Box<[u8]>,
     /// Connections ever.
@@ -248,6 +250,7 @@ impl Accounts {
             leafs: 0,
             links: Vec::new(),
             captures: Vec::new(),
+            durables: Vec::new(),
             loop_subject: loop_subject(self.seed, id),
             total_connections: 0,
             received: Volume::default(),

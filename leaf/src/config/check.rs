@@ -1,6 +1,7 @@
 //! What is checked when a server starts, not by `-t`: the command line counts too.
 
 use super::defaults::SYSTEM_ACCOUNT;
+use super::durable::overlap;
 use super::duration::show;
 use super::model::{Auth, Config};
 use super::{leafnodes, operator, websocket};
@@ -22,6 +23,7 @@ pub fn check(config: &Config) -> Result<(), String> {
     }
     websocket::check(config)?;
     forwards(config)?;
+    durables(config)?;
     callout(config)?;
     system_account(config)?;
     leafnodes::check(config)
@@ -77,6 +79,26 @@ fn forwards(config: &Config) -> Result<(), String> {
         let Some(name) = &forward.account else { continue };
         if config.operator.is_none() && !config.accounts.iter().any(|account| account.name == *name) {
             return Err(format!("store_and_forward log \"{}\": no account \"{name}\"", forward.name));
+        }
+    }
+    Ok(())
+}
+
+/// What comes from a stream at the hub must not go into a log that leads there.
+fn durables(config: &Config) -> Result<(), String> {
+    for durable in &config.durables {
+        let name = &durable.name;
+        for forward in config.forwards.iter().filter(|forward| forward.account == durable.account) {
+            if let Some((ours, theirs)) = overlap(&durable.subjects, &forward.subjects) {
+                let log = &forward.name;
+                return Err(format!(
+                    "durable subscription \"{name}\": \"{ours}\" overlaps \"{theirs}\" of store_and_forward log \"{log}\""
+                ));
+            }
+        }
+        let Some(account) = &durable.account else { continue };
+        if config.operator.is_none() && !config.accounts.iter().any(|known| known.name == *account) {
+            return Err(format!("durable subscription \"{name}\": no account \"{account}\""));
         }
     }
     Ok(())

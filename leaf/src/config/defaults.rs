@@ -48,6 +48,7 @@ impl Default for Config {
             accounts: vec![Account { name: GLOBAL_ACCOUNT.to_owned(), ..Account::default() }],
             feature_flags: BTreeMap::new(),
             forwards: Vec::new(),
+            durables: Vec::new(),
             system_account: Some(SYSTEM_ACCOUNT.to_owned()),
             leafnodes: Leafnodes::default(),
             warnings: Vec::new(),

@@ -88,7 +88,7 @@ fn option(read: &mut Forward, key: &str, node: &Node, notes: &mut Notes) -> Resu
 }
 
 /// A name is a folder's name, and a token of subjects and message ids.
-fn name(node: &Node) -> Result<String, Error> {
+pub(super) fn name(node: &Node) -> Result<String, Error> {
     let text = node.text()?;
     let ok = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     if text.is_empty() || text.len() > 64 || !text.bytes().all(ok) {
@@ -98,7 +98,7 @@ fn name(node: &Node) -> Result<String, Error> {
     Ok(text.to_owned())
 }
 
-fn subjects(node: &Node) -> Result<Vec<String>, Error> {
+pub(super) fn subjects(node: &Node) -> Result<Vec<String>, Error> {
     let subjects = node.texts("subjects")?;
     for text in &subjects {
         if !is_subject(text) {
@@ -112,7 +112,7 @@ fn subjects(node: &Node) -> Result<Vec<String>, Error> {
     Ok(subjects)
 }
 
-fn choice<T: Copy>(node: &Node, what: &str, of: &[(&str, T)]) -> Result<T, Error> {
+pub(super) fn choice<T: Copy>(node: &Node, what: &str, of: &[(&str, T)]) -> Result<T, Error> {
     let text = node.text()?;
     let found = of.iter().find(|(name, _)| text.eq_ignore_ascii_case(name));
     found.map(|(_, value)| *value).ok_or_else(|| {
@@ -138,11 +138,11 @@ fn too_big(key: &str, node: &Node) -> Error {
 }
 
 /// 0 or a negative number is no limit.
-fn amount(_: &str, node: &Node) -> Result<u64, Error> {
+pub(super) fn amount(_: &str, node: &Node) -> Result<u64, Error> {
     Ok(u64::try_from(node.integer()?).unwrap_or(0))
 }
 
-fn window(key: &str, node: &Node, most: usize) -> Result<usize, Error> {
+pub(super) fn window(key: &str, node: &Node, most: usize) -> Result<usize, Error> {
     let number = usize::try_from(node.integer()?).unwrap_or(0);
     if number == 0 || number > most {
         return Err(Error::at(&node.at, format!("{key} must be from 1 to {most}")));
@@ -150,7 +150,7 @@ fn window(key: &str, node: &Node, most: usize) -> Result<usize, Error> {
     Ok(number)
 }
 
-fn at_least_a_second(key: &str, node: &Node, notes: &mut Notes) -> Result<Duration, Error> {
+pub(super) fn at_least_a_second(key: &str, node: &Node, notes: &mut Notes) -> Result<Duration, Error> {
     let given = days(key, node, notes)?;
     if given < Duration::from_secs(1) {
         return Err(Error::at(&node.at, format!("{key} must be at least 1s")));
@@ -159,7 +159,7 @@ fn at_least_a_second(key: &str, node: &Node, notes: &mut Notes) -> Result<Durati
 }
 
 /// A duration as elsewhere, or a whole number of days: `7d`.
-fn days(key: &str, node: &Node, notes: &mut Notes) -> Result<Duration, Error> {
+pub(super) fn days(key: &str, node: &Node, notes: &mut Notes) -> Result<Duration, Error> {
     let Value::Text(text) = &node.value else { return duration::of_option(key, node, notes) };
     match text.strip_suffix('d').and_then(|days| days.parse::<u32>().ok()) {
         Some(days) => Ok(Duration::from_secs(u64::from(days) * 24 * 60 * 60)),

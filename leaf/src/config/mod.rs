@@ -8,6 +8,7 @@ mod check;
 pub mod cli;
 mod defaults;
 mod digest;
+mod durable;
 mod duration;
 mod error;
 mod exports;

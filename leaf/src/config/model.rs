@@ -67,6 +67,8 @@ pub struct Config {
     pub feature_flags: BTreeMap<String, bool>,
     /// `store_and_forward` (ours): logs whose messages go to the hub.
     pub forwards: Vec<Forward>,
+    /// `durable_subscriptions` (ours): what streams at the hub hold for this leaf.
+    pub durables: Vec<DurableSubscription>,
     /// `system_account`; `$SYS` unless named. `None` with `no_system_account`.
     pub system_account: Option<String>,
     /// `leafnodes`.
@@ -572,6 +574,64 @@ impl Default for Forward {
             age_max: Duration::ZERO,
             dedupe_window: Duration::from_secs(120),
             commit_interval: Duration::ZERO,
+        }
+    }
+}
+
+/// What of a stream a durable subscription gets when its consumer is first made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Deliver {
+    /// All that the stream has.
+    #[default]
+    All,
+    /// What comes from then on.
+    New,
+}
+
+/// One of `durable_subscriptions`: what a stream at the hub holds for this leaf. 0 means no limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DurableSubscription {
+    /// Names its folder and its metrics; the stream's name unless given.
+    pub name: String,
+    /// The account here that it publishes in, by name; `None` is the global account.
+    pub account: Option<String>,
+    /// The stream at the hub.
+    pub stream: String,
+    /// What of it; none overlaps one of another log of the account.
+    pub subjects: Vec<String>,
+    /// The consumer at the hub; `None` takes one named after this server.
+    pub consumer: Option<String>,
+    /// The JetStream domain of the hub; `None` is the one that the hub tells of.
+    pub domain: Option<String>,
+    /// Where a new consumer begins.
+    pub deliver: Deliver,
+    /// Messages asked for at once.
+    pub batch: usize,
+    /// After so long without an acknowledgement the hub sends a message again.
+    pub ack_wait: Duration,
+    /// Messages kept here at most; when there is no room, they stay at the hub.
+    pub msgs_max: u64,
+    /// Bytes of them at most.
+    pub bytes_max: u64,
+    /// How long a message waits here for somebody who listens.
+    pub age_max: Duration,
+}
+
+impl Default for DurableSubscription {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            account: None,
+            stream: String::new(),
+            subjects: Vec::new(),
+            consumer: None,
+            domain: None,
+            deliver: Deliver::All,
+            batch: 64,
+            ack_wait: Duration::from_secs(10),
+            msgs_max: 100_000,
+            bytes_max: 64 << 20,
+            age_max: Duration::ZERO,
         }
     }
 }

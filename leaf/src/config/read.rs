@@ -8,7 +8,7 @@ use super::error::{At, Error, Errors, Notes, Place};
 use super::model::Config;
 use super::operator::{self, Operators};
 use super::value::{Map, Node};
-use super::{Source, digest, forward, leafnodes, limits, listen, log, mqtt, refused, tls, websocket};
+use super::{Source, digest, durable, forward, leafnodes, limits, listen, log, mqtt, refused, tls, websocket};
 
 /// Whether an option belongs to the group that was asked.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub(super) struct Draft {
 /// Options of one idea: deals with the option `key` (in lower case) if it is one of them.
 type Group = fn(&mut Draft, key: &str, node: &Node) -> Result<Taken, Error>;
 
-const GROUPS: [Group; 12] = [
+const GROUPS: [Group; 13] = [
     listen::set,
     limits::set,
     log::set,
@@ -45,6 +45,7 @@ const GROUPS: [Group; 12] = [
     accounts::set,
     operator::set,
     forward::set,
+    durable::set,
     leafnodes::set,
     mqtt::set,
     websocket::set,

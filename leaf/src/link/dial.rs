@@ -150,6 +150,7 @@ impl Dialler {
             version: info.version.as_str().into(),
             cluster: info.cluster.as_str().into(),
             account: info.remote_account.as_str().into(),
+            domain: info.domain.as_str().into(),
             isolated: self.remote.hub && self.remote.isolate,
             compression: self.mode,
             traces: info.proto >= super::PROTOCOL,

@@ -4,7 +4,7 @@ use std::fmt::{Display, Write};
 
 use super::{Response, View, outboxz};
 use crate::account::Account;
-use crate::node::{Kind, Node, OutboxView, SECOND};
+use crate::node::{DownlinkView, Kind, Node, OutboxView, SECOND};
 
 pub(super) fn page(view: &View<'_>) -> Response {
     let mut text = Text::default();
@@ -15,6 +15,7 @@ pub(super) fn page(view: &View<'_>) -> Response {
     accounts(&mut text, view.node);
     mqtt(&mut text, view.node);
     outboxes(&mut text, view);
+    downlinks(&mut text, view.node);
     requests(&mut text, view);
     Response { status: 200, content_type: "text/plain; version=0.0.4; charset=utf-8", body: text.0.into_bytes() }
 }
@@ -201,6 +202,38 @@ fn outboxes(text: &mut Text, view: &View<'_>) {
     text.family(AGE, "gauge", "Age of the oldest message without an answer.");
     for outbox in view.node.outboxes() {
         text.sample(AGE, &[("log", &outbox.forward.name)], outboxz::age(view, &outbox));
+    }
+}
+
+/// A number of a durable subscription.
+type DownlinkFigure = fn(&DownlinkView<'_>) -> u64;
+
+/// The same of each durable subscription.
+const OF_DOWNLINKS: [(&str, &str, &str, DownlinkFigure); 11] = [
+    ("petiole_downlink_open", "gauge", "1 while its log can be written.", |d| u64::from(d.open)),
+    ("petiole_downlink_link_up", "gauge", "1 while there is a link to a hub.", |d| u64::from(d.link.is_some())),
+    ("petiole_downlink_blocked", "gauge", "1 while something else than the link is in the way.", |d| {
+        u64::from(d.link.is_some() && d.obstacle.is_some())
+    }),
+    ("petiole_downlink_messages", "gauge", "Messages in the log.", |d| d.log.messages),
+    ("petiole_downlink_waiting_messages", "gauge", "Messages that nobody here listens to.", |d| d.waiting),
+    ("petiole_downlink_received_total", "counter", "Messages taken in.", |d| d.figures.received),
+    ("petiole_downlink_duplicates_total", "counter", "Messages that came again.", |d| d.figures.duplicates),
+    ("petiole_downlink_published_total", "counter", "Messages published here.", |d| d.figures.published),
+    ("petiole_downlink_expired_total", "counter", "Messages whose time was over.", |d| d.figures.expired),
+    ("petiole_downlink_failures_total", "counter", "Requests that the hub did not grant.", |d| d.figures.failures),
+    ("petiole_downlink_written_bytes_total", "counter", "Bytes written to flash.", |d| d.log.written_bytes),
+];
+
+fn downlinks(text: &mut Text, node: &Node) {
+    if node.downlinks().next().is_none() {
+        return;
+    }
+    for (name, kind, help, figure) in OF_DOWNLINKS {
+        text.family(name, kind, help);
+        for downlink in node.downlinks() {
+            text.sample(name, &[("subscription", &downlink.settings.name)], figure(&downlink));
+        }
     }
 }
 

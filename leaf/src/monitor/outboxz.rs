@@ -5,13 +5,59 @@ use serde::Serialize;
 use super::time::Rfc3339;
 use super::{Response, View};
 use crate::config::Discard;
-use crate::node::{OutboxView, SECOND};
+use crate::node::{DownlinkView, OutboxView, SECOND};
 
 #[derive(Serialize)]
 struct Outboxz<'a> {
     server_id: &'a str,
     now: Rfc3339,
     outboxes: Vec<Row<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    durable_subscriptions: Vec<Durable<'a>>,
+    /// Messages of hubs that were passed over, for they come from a stream.
+    #[serde(skip_serializing_if = "is_zero")]
+    passed_over: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+#[derive(Serialize)]
+struct Durable<'a> {
+    name: &'a str,
+    account: &'a str,
+    stream: &'a str,
+    consumer: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    domain: Option<&'a str>,
+    subjects: &'a [String],
+    /// Its log can be written.
+    open: bool,
+    /// The connection that it is asked on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    link: Option<u64>,
+    /// Why nothing comes down.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    obstacle: Option<String>,
+    /// The highest number in the stream that has been here.
+    last_stream_seq: u64,
+    /// Here, and nobody listens to them.
+    waiting_messages: u64,
+    /// Here, and the hub has not been told.
+    unacknowledged: usize,
+    messages: u64,
+    bytes: u64,
+    received: u64,
+    duplicates: u64,
+    put_off: u64,
+    acknowledged: u64,
+    published: u64,
+    expired: u64,
+    failures: u64,
+    made_anew: u64,
+    written_bytes: u64,
+    syncs: u64,
 }
 
 #[derive(Serialize)]
@@ -57,7 +103,14 @@ struct Row<'a> {
 
 pub(super) fn page(view: &View<'_>) -> Response {
     let outboxes = view.node.outboxes().map(|outbox| row(view, &outbox)).collect();
-    view.json(&Outboxz { server_id: view.server_id(), now: view.now(), outboxes })
+    let durable_subscriptions = view.node.downlinks().map(durable).collect();
+    view.json(&Outboxz {
+        server_id: view.server_id(),
+        now: view.now(),
+        outboxes,
+        durable_subscriptions,
+        passed_over: view.node.downlinks.passed_over,
+    })
 }
 
 /// How old the oldest message without an answer is, seconds.
@@ -65,6 +118,36 @@ pub(super) fn age(view: &View<'_>, outbox: &OutboxView<'_>) -> f64 {
     let Some(time) = outbox.oldest_pending else { return 0.0 };
     let now = view.node.wall_time();
     now.saturating_sub(time).max(0) as f64 / SECOND as f64
+}
+
+fn durable(view: DownlinkView<'_>) -> Durable<'_> {
+    let (settings, log, figures) = (view.settings, view.log, view.figures);
+    Durable {
+        name: &settings.name,
+        account: view.account,
+        stream: &settings.stream,
+        consumer: view.consumer,
+        domain: view.domain,
+        subjects: &settings.subjects,
+        open: view.open,
+        link: view.link,
+        obstacle: view.obstacle,
+        last_stream_seq: view.last_seq,
+        waiting_messages: view.waiting,
+        unacknowledged: view.unacknowledged,
+        messages: log.messages,
+        bytes: log.bytes,
+        received: figures.received,
+        duplicates: figures.duplicates,
+        put_off: figures.put_off,
+        acknowledged: figures.acknowledged,
+        published: figures.published,
+        expired: figures.expired,
+        failures: figures.failures,
+        made_anew: figures.made_anew,
+        written_bytes: log.written_bytes,
+        syncs: log.syncs,
+    }
 }
 
 fn row<'a>(view: &View<'a>, outbox: &OutboxView<'a>) -> Row<'a> {

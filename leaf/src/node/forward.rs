@@ -22,7 +22,7 @@ const REFUSALS_MAX: usize = 1024;
 /// Characters of the name by which the hub knows a leaf's records: enough that no two are alike, 5 bits each.
 const LEAF_CHARS: usize = 16;
 /// A log that could not be opened is tried again after this.
-const REOPEN_AFTER: Nanos = SECOND;
+pub(super) const REOPEN_AFTER: Nanos = SECOND;
 /// Between two lines in the log about messages that were not taken.
 const COMPLAIN_AFTER: Nanos = 10 * SECOND;
 
@@ -101,6 +101,11 @@ impl Forwards {
         }
     }
 
+    /// The name of a leaf whose logs have none yet.
+    pub(super) fn leaf(&self) -> &str {
+        &self.leaf
+    }
+
     /// Whether a commit of the outbox at this place is on disk.
     pub(super) fn is_committed(&self, at: usize, commit: u64) -> bool {
         let outbox = self.slots.get(at).and_then(|slot| slot.outbox.as_ref());
@@ -173,12 +178,13 @@ impl Node {
         let mut order: Vec<usize> = (0..slots.len()).collect();
         order.sort_by_key(|&at| std::cmp::Reverse(slots[at].forward.priority));
         self.forwards.order = order;
+        self.open_downlinks();
         self.open_mqtt_log();
     }
 
     /// Whether all logs are open.
     pub fn forwards_ready(&self) -> bool {
-        self.forwards.all_ready() && self.mqtt_ready()
+        self.forwards.all_ready() && self.downlinks.all_ready() && self.mqtt_ready()
     }
 
     fn open_log(&mut self, at: usize) {
@@ -207,6 +213,11 @@ impl Node {
         let wall = self.wall_time();
         if log_of(&answer) == super::MQTT_LOG {
             self.mqtt_disk_answered(answer);
+            self.wake_downlinks();
+            return self.settle();
+        }
+        if super::is_downlink(log_of(&answer)) {
+            self.downlink_disk_answered(answer);
             return self.settle();
         }
         match answer {
@@ -427,6 +438,7 @@ impl Node {
             if !upstream {
                 continue;
             }
+            self.bind_downlinks(account);
             for at in 0..self.forwards.slots.len() {
                 if self.forwards.slots[at].account == account {
                     self.bind_outbox(at);
@@ -464,7 +476,7 @@ impl Node {
     }
 
     /// Whether a connection is a link to a hub.
-    fn is_uplink(&self, slot: u32) -> bool {
+    pub(super) fn is_uplink(&self, slot: u32) -> bool {
         let conn = self.conns.get(slot as usize);
         conn.is_some_and(|conn| conn.core.link.as_ref().is_some_and(|link| link.role == Role::Spoke))
     }
@@ -493,6 +505,8 @@ impl Node {
         if !self.forwards.slots.is_empty() {
             self.feed_links();
         }
+        self.wake_downlinks();
+        self.drive_downlinks();
     }
 
     /// When [`Self::tick_forwards`] is due.

@@ -201,6 +201,7 @@ impl Node {
         self.wake_system();
         self.follow_links();
         self.drive_forwards();
+        self.drive_downlinks();
         while let Some(id) = self.closing.pop() {
             self.bury(id);
         }

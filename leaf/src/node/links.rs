@@ -105,7 +105,12 @@ impl Node {
     /// How many subscribers there are that `link` hears of, among `members`, all of one pattern and queue group.
     /// Those of connection `without` do not count. With `enough` the count may stop there.
     fn heard_on(&self, link: u32, pattern: &[u8], members: &[SubId], without: Option<SubId>, enough: u32) -> u32 {
-        let Some(to) = self.conns.get(link as usize).and_then(|conn| conn.core.link.as_ref()) else { return 0 };
+        let Some(conn) = self.conns.get(link as usize) else { return 0 };
+        let Some(to) = conn.core.link.as_ref() else { return 0 };
+        if to.role == Role::Spoke && conn.core.account.is_some_and(|account| self.is_all_from_streams(account, pattern))
+        {
+            return 0;
+        }
         // A leaf node need not hear of the others' tokens, a thousand of them, but of one that it brought itself and that
         // came from somewhere else, too: there is a loop through it.
         let strange =
@@ -139,6 +144,7 @@ impl Node {
 
     /// A subscription came: links that hear of it are told, unless they know.
     pub(super) fn interest_came(&mut self, account: AccountId, pattern: &[u8], queue: Option<&[u8]>, new: SubId) {
+        self.audience_came(account, pattern);
         if self.accounts.get(account).links.is_empty() {
             return;
         }
@@ -235,6 +241,7 @@ impl Node {
             None => {
                 self.subscribe_for(slot, pattern, queue, &name, weight);
                 self.hub_interest_changed(account);
+                self.downlinks_may_send(account);
             }
         }
     }

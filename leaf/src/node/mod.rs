@@ -11,6 +11,7 @@ mod callout;
 mod certificate;
 mod client_info;
 mod conn;
+mod downlink;
 mod draw;
 mod forward;
 mod health;
@@ -58,6 +59,9 @@ use bug::{Bug, planted};
 pub(crate) use conn::Conn;
 use conn::Timer;
 pub use conn::{CloseReason, ConnId, Stats, TlsFacts};
+use downlink::Downlinks;
+pub(crate) use downlink::is_ours as is_downlink;
+pub(crate) use downlink::{DownlinkView, Durables};
 use draw::Draw;
 use forward::Forwards;
 pub(crate) use forward::{Captures, OutboxView};
@@ -332,6 +336,7 @@ pub struct Node {
     pub(crate) config_loaded: Nanos,
     pub(crate) system: System,
     pub(crate) forwards: Forwards,
+    pub(crate) downlinks: Downlinks,
     keys: Option<Box<ServerKeys>>,
     /// For users who may come at some times of day only.
     zones: Box<Zones>,
@@ -396,6 +401,7 @@ impl Node {
         let facts = Facts::new(&config, &identity, hasher.clone());
         let responses = Responses::new(hasher.clone());
         let forwards = Forwards::new(&config, &identity.server_id, seed);
+        let downlinks = Downlinks::new(&config, forwards.leaf(), seed);
         let mut node = Self {
             wall: identity.epoch,
             operators: Operators::new(&config),
@@ -416,6 +422,7 @@ impl Node {
             config_loaded: 0,
             system: System::new(hasher.clone()),
             forwards,
+            downlinks,
             hasher,
             pool: Pool::default(),
             thrift: Thrift::default(),
@@ -484,6 +491,7 @@ impl Node {
             self.system_due(),
             self.responses.due(),
             self.forwards_due(),
+            self.downlinks_due(),
             self.mqtt_due(),
             self.remotes.due(),
         ];
@@ -807,6 +815,7 @@ impl Node {
         self.sweep_store();
         self.beat();
         self.tick_forwards();
+        self.tick_downlinks();
         self.mqtt_tick();
         self.settle();
         self.dial();

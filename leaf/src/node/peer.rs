@@ -259,6 +259,8 @@ pub struct LinkFacts {
     pub cluster: Box<str>,
     /// The account at the other end.
     pub account: Box<str>,
+    /// The domain of its JetStream; empty for none.
+    pub domain: Box<str>,
     /// It does not hear of other leaf nodes' interest.
     pub isolated: bool,
     /// How the link is compressed.

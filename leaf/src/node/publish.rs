@@ -43,6 +43,11 @@ impl<'a> Trail<'a> {
         Self { from, hops: 0, source: Source::Client, import: None, before: None }
     }
 
+    /// It comes from a stream at the hub.
+    pub(super) fn of_stream() -> Self {
+        Self { source: Source::Stream, ..Self::start(None) }
+    }
+
     /// The message goes on through `import`.
     pub(super) fn by(&'a self, import: &'a ServiceImport) -> Self {
         Self { from: self.from, hops: self.hops + 1, source: Source::Client, import: Some(import), before: Some(self) }
@@ -72,6 +77,8 @@ impl<'a> Trail<'a> {
 pub(super) enum Source<'a> {
     /// Somebody of this server: all may have it.
     Client,
+    /// A stream at the hub: nobody there gets it back.
+    Stream,
     /// A server: of the queue groups only these may have it, for it has served the others.
     Server {
         /// Separated by blanks.
@@ -82,7 +89,7 @@ pub(super) enum Source<'a> {
 impl Source<'_> {
     fn serves(self, queue: &[u8]) -> bool {
         match self {
-            Self::Client => true,
+            Self::Client | Self::Stream => true,
             Self::Server { queues } => queues.split(|&b| b == b' ').any(|name| name == queue),
         }
     }
@@ -132,7 +139,7 @@ struct Routing<'a> {
     echo: bool,
     /// It came through an imported service: streams that others import do not carry it.
     imported: bool,
-    /// It goes to the hub by another way.
+    /// It goes to the hub by another way, or comes from there.
     captured: bool,
     shared: Option<Rc<[u8]>>,
 }
@@ -228,10 +235,17 @@ impl Node {
     }
 
     fn route(&mut self, trail: &Trail<'_>, account: AccountId, message: &Message<'_>) -> bool {
+        let from = trail.from;
+        let of_stream = self.comes_from_stream(account, message.subject);
+        if let Some(from) = from
+            && self.is_for_downlinks(from, account, of_stream, message.subject)
+        {
+            self.tracing = None;
+            return self.downlinks_hear(account, of_stream, &as_clients_see_it(message), message.subject);
+        }
         if let Some(trace) = self.tracing.take() {
             return self.route_traced(trail, account, message, trace);
         }
-        let from = trail.from;
         let echo = from.is_none_or(|from| self.conns[from as usize].peer.echo());
         // What is captured goes to the hub from its log and on no other way: a shortcut would break the order.
         let captured = from.is_some_and(|from| self.capture(from, account, message));
@@ -242,10 +256,11 @@ impl Node {
         }
         let shared = (message.body.len() >= SHARE_BYTES_MIN && matched.len() > 1).then(|| shared(message.body));
         let before = self.own_matches.len();
-        let mut routing = Routing { node: parts!(self), from, echo, imported: trail.hops > 0, captured, shared };
+        let stays = captured || of_stream;
+        let mut routing = Routing { node: parts!(self), from, echo, imported: trail.hops > 0, captured: stays, shared };
         let mut delivered = 0u64;
         let shown = match trail.source {
-            Source::Client => *message,
+            Source::Client | Source::Stream => *message,
             Source::Server { .. } => as_clients_see_it(message),
         };
         self.marks.start();
@@ -513,6 +528,10 @@ impl Routing<'_> {
         sub.delivered += 1;
         if let Some(log) = node.system.outbox_of(id) {
             return node.forwards.hear(log, node.now, node.wall, message);
+        }
+        if node.system.is_downlink(id) {
+            // What the hub sends does not come this way (see `Node::downlinks_hear`).
+            return false;
         }
         let from = node.conns.get(from as usize).map(|conn| conn.core.id);
         node.system.hear(id, sub.account, from, message)

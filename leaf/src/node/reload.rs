@@ -151,6 +151,7 @@ fn fixed_field(old: &Config, new: &Config) -> Option<&'static str> {
         ("Websocket", !config::Websocket::same_place(old.websocket.as_ref(), new.websocket.as_ref())),
         ("StoreDir", old.store_dir != new.store_dir),
         ("StoreAndForward", old.forwards != new.forwards),
+        ("DurableSubscriptions", old.durables != new.durables),
         ("TrustedOperators", trusted(old) != trusted(new)),
         ("AccountResolver", resolver(old) != resolver(new)),
         ("SystemAccount", old.system_account != new.system_account),

@@ -35,7 +35,7 @@ pub(super) fn has_expectation(headers: &[u8]) -> bool {
 
 /// How long the message may live, nanoseconds: seconds, or a row of numbers with `h`, `m`, `s` (Go's durations). `None` if it
 /// does not say, or not properly (the hub's stream will refuse it).
-pub(super) fn time_to_live(headers: &[u8]) -> Option<i64> {
+pub(crate) fn time_to_live(headers: &[u8]) -> Option<i64> {
     let text = std::str::from_utf8(header_value(headers, TTL)?).ok()?;
     if let Ok(seconds) = text.parse::<u32>() {
         return (seconds > 0).then(|| i64::from(seconds) * 1_000_000_000);

@@ -24,4 +24,5 @@ pub mod upstream;
 pub use engine::{Envelope, Figures, NotTaken, Obstacle, Outbox, Up, log_settings};
 pub use upstream::{Confirm, Terms};
 
+pub(crate) use envelope::time_to_live;
 pub use envelope::{of_reply, replies};

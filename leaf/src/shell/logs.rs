@@ -5,7 +5,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::disk::Disks;
 use super::server::Server;
-use crate::node::MQTT_LOG;
+use crate::node::{MQTT_LOG, is_downlink};
 use crate::store::Answer;
 
 /// What the disk threads said and the node has not heard yet. Bounded by who orders: a batch for each log, a read for each
@@ -38,7 +38,11 @@ impl Answers {
         while !server.node.borrow().forwards_ready() {
             let Some(answer) = self.0.recv().await else { return Err("the disk threads have ended".to_owned()) };
             if let Answer::Opened { log, result: Err(error) } = &answer {
-                let what = if *log == MQTT_LOG { "the log of MQTT sessions" } else { "a log of store_and_forward" };
+                let what = match *log {
+                    MQTT_LOG => "the log of MQTT sessions",
+                    log if is_downlink(log) => "the log of a durable subscription",
+                    _ => "a log of store_and_forward",
+                };
                 return Err(format!("Cannot open {what}: {error}"));
             }
             server.with_node(|node, now| node.disk_answered(now, answer));

@@ -129,7 +129,7 @@ fn name<'a>(names: &'a [u8], entry: &Entry) -> &'a [u8] {
 
 /// Numbers, as ranges that neither touch nor overlap.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Ranges(BTreeMap<Seq, Seq>, u64);
+pub(crate) struct Ranges(BTreeMap<Seq, Seq>, u64);
 
 impl Ranges {
     /// How many there are.
@@ -137,12 +137,12 @@ impl Ranges {
         self.1
     }
 
-    pub(super) fn contains(&self, seq: Seq) -> bool {
+    pub(crate) fn contains(&self, seq: Seq) -> bool {
         self.0.range(..=seq).next_back().is_some_and(|(_, &end)| seq <= end)
     }
 
     /// Adds `first..=last`, of which nothing may be there yet.
-    pub(super) fn insert(&mut self, first: Seq, last: Seq) {
+    pub(crate) fn insert(&mut self, first: Seq, last: Seq) {
         self.1 += overlap(first, last);
         let (mut first, mut last) = (first, last);
         if let Some((&start, &end)) = self.0.range(..first).next_back()
@@ -176,8 +176,19 @@ impl Ranges {
         }
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Seq, Seq)> + '_ {
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (Seq, Seq)> + '_ {
         self.0.iter().map(|(&first, &last)| (first, last))
+    }
+
+    /// Takes out everything below `first`.
+    pub(crate) fn cut(&mut self, first: Seq) {
+        let rest = self.0.split_off(&first);
+        let last = self.0.last_key_value().map(|(_, &last)| last).filter(|&last| last >= first);
+        self.0 = rest;
+        if let Some(last) = last {
+            self.0.insert(first, last);
+        }
+        self.1 = self.0.iter().map(|(&first, &last)| overlap(first, last)).sum();
     }
 }
 

@@ -39,6 +39,7 @@ pub mod verify;
 mod walk;
 
 pub use disk::{Disk, DiskError, FileId, Op};
+pub(crate) use index::Ranges;
 pub use log::{
     Append, Appended, Batch, DEADLINES_MAX, Discard, HEADERS_BYTES_MAX, KEPT_BYTES_MAX, Log, MSG_ID_BYTES_MAX,
     PAYLOAD_BYTES_MAX, Refused, SUBJECT_BYTES_MAX, Settings, State,

@@ -109,6 +109,12 @@ impl Log {
         self.remove(now, record.seq, id, record.counted_bytes())
     }
 
+    /// As [`Self::delete`], for who has the record no more: its number, its subject and what it counted.
+    pub(crate) fn delete_counted(&mut self, now: Time, seq: Seq, subject: &[u8], bytes: u64) -> bool {
+        let Some(id) = self.subjects.get(subject) else { return false };
+        self.remove(now, seq, id, bytes)
+    }
+
     pub(super) fn remove(&mut self, now: Time, seq: Seq, id: SubjectId, bytes: u64) -> bool {
         if self.failed().is_some() || !self.is_there(seq) {
             return false;

@@ -7,6 +7,7 @@
 #![allow(clippy::disallowed_methods, reason = "not an engine")]
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
+mod commands;
 mod dice;
 mod process;
 mod proxy;

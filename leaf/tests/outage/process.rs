@@ -66,6 +66,11 @@ impl Process {
         }
     }
 
+    /// Whether a line of its log has this.
+    pub(crate) fn logged(&self, text: &str) -> bool {
+        std::fs::read_to_string(self.dir.join("leaf.log")).unwrap_or_default().contains(text)
+    }
+
     /// The end of its log.
     pub(crate) fn tail(&self) -> String {
         let log = std::fs::read_to_string(self.dir.join("leaf.log")).unwrap_or_default();

@@ -27,7 +27,8 @@ impl Node {
             trace.stored(self.forwards.name(at), message.subject);
         }
         let before = self.own_matches.len();
-        let mut anybody = captured | self.deliver_traced(trail, id, message, captured, &mut trace);
+        let stays = captured || self.comes_from_stream(id, message.subject);
+        let mut anybody = captured | self.deliver_traced(trail, id, message, stays, &mut trace);
         self.drop_spent();
         self.tracing = Some(trace);
         for at in before..self.own_matches.len() {
@@ -51,7 +52,7 @@ impl Node {
         let matched = account.interest.lookup(message.subject);
         let mut routing = Routing { node: parts!(self), from, echo, imported: trail.hops > 0, captured, shared: None };
         let shown = match trail.source {
-            Source::Client => *message,
+            Source::Client | Source::Stream => *message,
             Source::Server { .. } => as_clients_see_it(message),
         };
         let mut delivered = 0u64;

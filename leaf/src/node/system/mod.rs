@@ -59,6 +59,8 @@ pub(crate) enum Service {
     Claims,
     /// Take the hub's answers for records of this outbox.
     Outbox(u32),
+    /// Take what the hub sends for this durable subscription.
+    Downlink(u32),
     /// The answer of an auth callout about this connection.
     Callout(ConnId),
 }
@@ -200,6 +202,11 @@ impl System {
         }
     }
 
+    /// Whether a subscription of the server is there only so that the hub sends what a durable subscription asks for.
+    pub(super) fn is_downlink(&self, id: SubId) -> bool {
+        matches!(self.services.get(&id), Some(Service::Downlink(_)))
+    }
+
     fn next_request(&mut self) -> Option<Request> {
         let request = self.inbox.pop_front()?;
         self.inbox_bytes -= request.bytes();
@@ -265,9 +272,13 @@ impl Node {
 
     /// Has the hub's answers for an outbox's records come to it.
     pub(super) fn offer_outbox(&mut self, account: AccountId, log: u32, pattern: &str) {
-        let service = Service::Outbox(log);
+        self.offer_once(account, log as usize, pattern, Service::Outbox(log));
+    }
+
+    /// Offers a service of which there is one for each log, unless it is there.
+    pub(super) fn offer_once(&mut self, account: AccountId, at: usize, pattern: &str, service: Service) {
         if !self.system.services.values().any(|other| *other == service) {
-            self.offer(account, OWN.len() + 1 + log as usize, pattern, service);
+            self.offer(account, OWN.len() + 1 + at, pattern, service);
         }
     }
 
