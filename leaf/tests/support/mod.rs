@@ -476,12 +476,12 @@ pub(crate) fn in_order(mut value: serde_json::Value) -> serde_json::Value {
     value
 }
 
-/// All but INFO, which differs in what it says of the server.
 /// What was heard without the PINGs of the server, which come when they are due.
 fn without_pings(text: &str) -> String {
     text.split_inclusive('\n').filter(|line| *line != "PING\r\n").collect()
 }
 
+/// All but INFO, which differs in what it says of the server.
 pub(crate) fn without_info(text: &str) -> String {
     text.split_inclusive('\n').filter(|line| !line.starts_with("INFO ")).collect()
 }
