@@ -1,5 +1,6 @@
 //! `authorization` and `no_auth_user` inside the block of one kind of listener: they stand in place of the server's.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::duration;
@@ -56,15 +57,15 @@ impl OwnLogin {
             return None;
         }
         let users = match (&self.user, of_server.is_listed) {
-            (Some(name), _) => vec![User {
+            (Some(name), _) => Arc::new(vec![User {
                 name: name.clone(),
                 password: self.password.clone().unwrap_or_else(|| Secret::new("")),
                 account: 0,
                 permissions: None,
                 connection_types: Vec::new(),
-            }],
+            }]),
             (None, true) => of_server.users.clone(),
-            (None, false) => Vec::new(),
+            (None, false) => Arc::default(),
         };
         Some(Auth {
             token: self.token.clone(),
