@@ -1,7 +1,6 @@
 //! `authorization` and `no_auth_user` inside the block of one kind of listener: they stand in place of the server's.
 
 use std::sync::Arc;
-
 use std::time::Duration;
 
 use super::duration;
