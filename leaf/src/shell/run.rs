@@ -134,7 +134,12 @@ fn read_apart(path: &Path) -> Result<Config, String> {
     let Ok((tree, ballast)) = read.join() else { return Err(format!("{} cannot be read", path.display())) };
     let tree = tree.map_err(|errors| errors.to_string())?;
     let config = config::understand(&tree, &mut Disk).map_err(|errors| errors.to_string());
-    drop(tree);
+    // This thread would keep some pieces of it for its own next use, and one at the end would hold all the rest; one that
+    // ends keeps nothing.
+    if let Ok(end) = std::thread::Builder::new().name("config".to_owned()).spawn(move || drop(tree)) {
+        // A panic in it has been reported.
+        let _ = end.join();
+    }
     drop(ballast);
     config
 }
