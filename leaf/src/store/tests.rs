@@ -4,6 +4,7 @@ use super::sim::SimDisk;
 use super::*;
 
 mod compaction;
+mod erasing;
 mod purging;
 mod scripted;
 mod simulation;
@@ -240,6 +241,23 @@ fn finds_duplicates_also_after_opening_again() {
     let (mut log, _) = Log::open(&mut disk, settings, 30, 7, None).unwrap();
     assert!(log.append(50, &message).unwrap().duplicate);
     assert!(!log.append(111, &message).unwrap().duplicate);
+}
+
+/// What was written counts on after opening again, to within a segment.
+#[test]
+fn counts_what_was_written_for_ever() {
+    let mut disk = SimDisk::new(1);
+    let (mut log, mut written) = (opened(&mut disk, &small()).0, 0);
+    for _ in 0..5 {
+        for at in 0..200 {
+            put(&mut log, 0, "a", &format!("{at:0>100}"));
+            drain(&mut log, &mut disk, 0);
+        }
+        written += log.state().written_bytes;
+        let (worn, slack) = (log.state().worn_bytes, 5 * SMALL);
+        assert!((written - slack..=written + slack).contains(&worn), "{worn}, {written} were written");
+        log = opened(&mut disk, &small()).0;
+    }
 }
 
 #[test]
