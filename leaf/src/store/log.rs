@@ -560,10 +560,11 @@ impl Log {
             None => self.segments.back().map_or(0, |segment| segment.end),
         };
         let fits = end + stored as u64 + CLOSE_BYTES_MAX <= self.settings.segment_bytes;
-        // A record longer than any segment has one of its own.
+        // A record longer than a segment has one of its own, with room reserved for it.
         let fresh = self.segments.back().is_some_and(|segment| end <= segment.begun);
-        if !fits && !fresh {
-            self.rotate(now);
+        let long = stored as u64 > self.settings.segment_bytes;
+        if !fits && (!fresh || long) {
+            self.rotate_for(now, stored as u64);
         }
         if let Some(data) = self.tail.open() {
             return data.end();
@@ -607,6 +608,11 @@ impl Log {
 
     /// Finishes the last segment and begins the next.
     pub(super) fn rotate(&mut self, now: Time) {
+        self.rotate_for(now, 0);
+    }
+
+    /// The same, for a record of so many bytes.
+    fn rotate_for(&mut self, now: Time, stored: u64) {
         let mut footer = None;
         self.close_open(now);
         self.noted_first = self.first_seq;
@@ -635,8 +641,9 @@ impl Log {
         let mut segment = Segment::new(file, salt, self.next_seq, now);
         segment.end = bytes.len() as u64;
         segment.begun = segment.end;
+        let segment_end = segment.end;
         self.segments.push_back(segment);
-        let size = self.settings.segment_bytes;
+        let size = self.settings.segment_bytes.max(segment_end + stored + CLOSE_BYTES_MAX);
         let begin = [Op::Create(file, size), Op::Write(file, 0, bytes), Op::Sync(file)];
         let dir = (!planted(Bug::NoDirSync)).then_some(Op::SyncDir);
         self.tail.push(Unit::Rotate(begin.into_iter().chain(dir).chain(footer).collect()));
