@@ -563,7 +563,10 @@ impl Node {
         let forwards = self.forwards.slots.iter().filter_map(|slot| slot.outbox.as_deref()).map(Outbox::state);
         let mqtt = self.pool.mqtt.as_ref().and_then(|mqtt| mqtt.journal.as_ref()).map(|journal| journal.log().state());
         let downlinks = self.downlinks().map(|downlink| downlink.log);
-        forwards.chain(mqtt).chain(downlinks).fold((0, 0), |(worn, written), log| (worn + log.worn_bytes, written + log.written_bytes))
+        forwards
+            .chain(mqtt)
+            .chain(downlinks)
+            .fold((0, 0), |(worn, written), log| (worn + log.worn_bytes, written + log.written_bytes))
     }
 
     /// The logs of store-and-forward.
