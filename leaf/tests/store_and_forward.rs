@@ -63,6 +63,30 @@ fn takes_in_what_it_captures_and_says_so_after_the_sync() {
     assert_eq!((&outbox["acknowledged"], &outbox["dropped"]), (&3.into(), &0.into()), "{outbox}");
     assert_eq!(outbox["obstacle"], "no link");
     assert!(page(&leaf, "/metrics").contains("\npetiole_outbox_pending_messages{log=\"t\"} 3\n"));
+    // Three messages took a sector or more each; nobody said what the disk can take.
+    let wear: serde_json::Value = serde_json::from_str(&page(&leaf, "/outboxz")).unwrap();
+    let wear = &wear["wear"];
+    assert!(wear["worn_bytes"].as_u64().is_some_and(|bytes| bytes >= 3 * 512), "{wear}");
+    assert!(wear["endurance_bytes"].is_null() && wear["days_left"].is_null(), "{wear}");
+}
+
+/// The days left follow from what the medium is said to take.
+#[test]
+fn tells_how_long_the_flash_lasts() {
+    let config = "http: \"127.0.0.1:-1\"\nstore_dir: \"<DIR>\"\nendurance: 1TB\nstore_and_forward: [ { name: t, subjects: [\"s.>\"] } ]\n";
+    let leaf = Server::start("endurance", config);
+    let mut sensor = Client::login(&leaf, CLIENT);
+    sensor.say("SUB r 1\r\n");
+    assert_eq!(ask(&mut sensor, "PUB s.a r 2\r\nhi\r\n"), serde_json::json!({"stream": "t", "seq": 1}));
+    let wear: serde_json::Value = serde_json::from_str(&page(&leaf, "/outboxz")).unwrap();
+    let wear = &wear["wear"];
+    assert_eq!(wear["endurance_bytes"], 1u64 << 40);
+    assert!(wear["days_left"].as_f64().is_some_and(|days| days > 0.0), "{wear}");
+    let metrics = page(&leaf, "/metrics");
+    for name in ["petiole_store_worn_bytes_total", "petiole_store_endurance_bytes", "petiole_store_endurance_days_left"]
+    {
+        assert!(metrics.contains(&format!("\n{name} ")), "{name}");
+    }
 }
 
 #[test]

@@ -177,49 +177,66 @@ fn apart(arguments: &[&str]) -> Result<Vec<f64>> {
     Ok(text.split_whitespace().map(|word| word.parse().unwrap()).collect())
 }
 
-fn row(figure: &str, ours: String, theirs: String) {
-    println!("| {figure} | {ours} | {theirs} |");
+/// A line of the table: two figures, what the one is of the other, and what is wanted.
+fn row(figure: &str, ours: String, theirs: String, ratio: Option<f64>, wanted: &str) {
+    let ratio = ratio.map_or(String::new(), |ratio| format!("{ratio:.2}"));
+    println!("| {figure} | {ours} | {theirs} | {ratio} | {wanted} |");
+}
+
+/// A figure of ours alone.
+fn ours(figure: &str, value: String, wanted: &str) {
+    row(figure, value, String::new(), None, wanted);
 }
 
 fn measure(directory: &Path, quick: bool) -> Result<()> {
     let lasting = Duration::from_secs(if quick { 2 } else { 5 });
     let fresh = |name: &str| directory.join(name);
-    println!("| figure | petiole | nats-server |\n|---|--:|--:|");
-    let ours = appends(&fresh("many"), 256, 128, lasting)?;
+    println!("| figure | petiole | nats-server | ratio | wanted |\n|---|--:|--:|--:|---|");
+    let many = appends(&fresh("many"), 256, 128, lasting)?;
     let always = jetstream::appends(&fresh("always"), true, 256, 128, lasting)?;
     let lazy = jetstream::appends(&fresh("lazy"), false, 256, 128, lasting)?;
     let rate = |cost: &Cost| format!("{:.0}/s", cost.per_second);
     let of = |cost: &Option<Cost>, show: &dyn Fn(&Cost) -> String| cost.as_ref().map_or("not found".to_owned(), show);
-    row("synced appends, 128 B, 256 outstanding; `sync_interval: always`", rate(&ours), of(&always, &rate));
-    row("the same; nats-server with its default lazy sync", rate(&ours), of(&lazy, &rate));
+    let against = |ours: &Cost, theirs: &Option<Cost>, figure: &dyn Fn(&Cost) -> f64| {
+        theirs.as_ref().map(|theirs| figure(ours) / figure(theirs))
+    };
+    let per_second = |cost: &Cost| cost.per_second;
+    let text = "synced appends, 128 B, 256 outstanding; nats-server with `sync_interval: always`";
+    row(text, rate(&many), of(&always, &rate), against(&many, &always, &per_second), "50 x");
+    let text = "the same; nats-server with its default, lazy sync";
+    row(text, rate(&many), of(&lazy, &rate), against(&many, &lazy, &per_second), "1 x");
     let cpu = |cost: &Cost| format!("{:.2} us", cost.cpu.as_secs_f64() * 1e6);
-    row("CPU of it for each append", cpu(&ours), of(&always, &cpu));
+    let seconds = |cost: &Cost| cost.cpu.as_secs_f64();
+    row("CPU for each of these appends", cpu(&many), of(&always, &cpu), against(&many, &always, &seconds), "2 us");
     let written = |cost: &Cost| format!("{:.2}", cost.written);
-    row("device bytes of it for each byte of payload", written(&ours), of(&always, &written));
+    let bytes = |cost: &Cost| cost.written;
+    let text = "device bytes for each byte of payload, of these";
+    row(text, written(&many), of(&always, &written), against(&many, &always, &bytes), "");
     let before = bare_syncs(&fresh("bare"), lasting / 2)?;
     let one = appends(&fresh("one"), 1, 128, lasting)?;
     let after = bare_syncs(&fresh("bare"), lasting / 2)?;
     let their_one = jetstream::appends(&fresh("one-always"), true, 1, 128, lasting)?;
+    row("one outstanding", rate(&one), of(&their_one, &rate), against(&one, &their_one, &per_second), "");
     let bare = f64::midpoint(before, after);
-    row("one outstanding", format!("{:.0}/s", one.per_second), of(&their_one, &rate));
-    row("its time by that of a bare fdatasync", format!("{:.2} ({bare:.0}/s)", bare / one.per_second), String::new());
-    row(
-        "device bytes for each byte, 200 B in batches of 100",
-        format!("{:.2}", batches(&fresh("wear"), 500)?),
-        String::new(),
-    );
+    let text = format!("its time by that of a bare fdatasync ({bare:.0}/s)");
+    ours(&text, format!("{:.2}", bare / one.per_second), "1.2");
+    let wear = batches(&fresh("wear"), 500)?;
+    ours("device bytes for each byte, 200 B in batches of 100", format!("{wear:.2}"), "1.5");
     let scale = if quick { 10 } else { 1 };
-    for (name, messages, subjects) in [("10 M", 10_000_000, 1000), ("1 M subjects", 1_000_000, 1_000_000)] {
+    for (name, messages, subjects, resident) in
+        [("10 M", 10_000_000, 1000, "16 MiB"), ("1 M subjects", 1_000_000, 1_000_000, "64 MiB")]
+    {
         let (path, messages, subjects) = (fresh(name), messages / scale, subjects.min(1_000_000 / scale));
         let text = path.to_str().ok_or("a path that is no text")?;
         let grown = apart(&["--grow", text, &messages.to_string(), &subjects.to_string()])?;
         let opened = apart(&["--reopen", text])?;
         let what = format!("{messages} records of 100 B, {subjects} subjects");
-        row(&format!("{what}: resident while writing"), format!("{:.1} MiB", grown[0] / 1024.0), String::new());
-        row(&format!("{what}: resident after opening"), format!("{:.1} MiB", opened[0] / 1024.0), String::new());
+        let mib = |kib: f64| format!("{:.1} MiB", kib / 1024.0);
+        ours(&format!("{what}: resident while writing"), mib(grown[0]), resident);
+        ours(&format!("{what}: resident after opening"), mib(opened[0]), resident);
         let scanned = format!("{:.3} s, {} segments read", opened[1], opened[2]);
-        row(&format!("{what}: open"), scanned, String::new());
-        row(&format!("{what}: sequential read"), format!("{:.2} M/s", opened[3] / 1e6), String::new());
+        ours(&format!("{what}: open"), scanned, "1 s");
+        ours(&format!("{what}: sequential read"), format!("{:.2} M/s", opened[3] / 1e6), "2 M/s");
         fs::remove_dir_all(&path)?;
     }
     Ok(())

@@ -37,6 +37,7 @@ impl Default for Config {
             pid_file: None,
             ports_file_dir: None,
             store_dir: PathBuf::from("petiole-data"),
+            endurance: 0,
             lame_duck_duration: Duration::from_secs(120),
             lame_duck_grace_period: Duration::from_secs(10),
             tls: None,

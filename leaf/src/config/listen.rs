@@ -84,6 +84,7 @@ pub(super) fn set(draft: &mut Draft, key: &str, node: &Node) -> Result<Taken, Er
                 config.store_dir = dir.into();
             }
         }
+        "endurance" => config.endurance = u64::try_from(node.integer()?).unwrap_or(0),
         _ => return Ok(Taken::No),
     }
     Ok(Taken::Yes)

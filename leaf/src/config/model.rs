@@ -45,6 +45,8 @@ pub struct Config {
     pub ports_file_dir: Option<PathBuf>,
     /// Where data goes: `store_dir`, `-sd`.
     pub store_dir: PathBuf,
+    /// `endurance`: bytes that can be written to the medium under it; 0 when nobody said. An option of ours.
+    pub endurance: u64,
     /// `lame_duck_duration`, at least 30 seconds.
     pub lame_duck_duration: Duration,
     /// `lame_duck_grace_period`, shorter than the duration.

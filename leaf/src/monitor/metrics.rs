@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write};
 
-use super::{Response, View, outboxz};
+use super::{Response, View, outboxz, wear};
 use crate::account::Account;
 use crate::node::{DownlinkView, Kind, Node, OutboxView, SECOND};
 
@@ -16,6 +16,7 @@ pub(super) fn page(view: &View<'_>) -> Response {
     mqtt(&mut text, view.node);
     outboxes(&mut text, view);
     downlinks(&mut text, view.node);
+    wear(&mut text, view);
     requests(&mut text, view);
     Response { status: 200, content_type: "text/plain; version=0.0.4; charset=utf-8", body: text.0.into_bytes() }
 }
@@ -187,6 +188,20 @@ const OF_OUTBOXES: [(&str, &str, &str, OutboxFigure); 15] = [
     ("petiole_outbox_written_bytes_total", "counter", "Bytes written to flash.", |o| o.log.written_bytes),
     ("petiole_outbox_syncs_total", "counter", "Syncs of the log's files.", |o| o.log.syncs),
 ];
+
+fn wear(text: &mut Text, view: &View<'_>) {
+    let wear = wear::of(view);
+    if wear.worn_bytes == 0 {
+        return;
+    }
+    text.counter("petiole_store_worn_bytes_total", "Bytes written since there are logs.", wear.worn_bytes);
+    if let Some(bytes) = wear.endurance_bytes {
+        text.gauge("petiole_store_endurance_bytes", "Bytes that the medium can take, as configured.", bytes);
+    }
+    if let Some(days) = wear.days_left {
+        text.gauge("petiole_store_endurance_days_left", "How long it lasts at the rate since the start.", days);
+    }
+}
 
 fn outboxes(text: &mut Text, view: &View<'_>) {
     if view.node.outboxes().next().is_none() {

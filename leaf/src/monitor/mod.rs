@@ -30,6 +30,7 @@ mod time;
 pub(crate) mod trace;
 mod varz;
 mod varz_leaf;
+mod wear;
 
 use serde::Serialize;
 use std::net::SocketAddr;

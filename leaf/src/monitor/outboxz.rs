@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::time::Rfc3339;
+use super::wear::{self, Wear};
 use super::{Response, View};
 use crate::config::Discard;
 use crate::node::{DownlinkView, OutboxView, SECOND};
@@ -11,6 +12,7 @@ use crate::node::{DownlinkView, OutboxView, SECOND};
 struct Outboxz<'a> {
     server_id: &'a str,
     now: Rfc3339,
+    wear: Wear,
     outboxes: Vec<Row<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     durable_subscriptions: Vec<Durable<'a>>,
@@ -107,6 +109,7 @@ pub(super) fn page(view: &View<'_>) -> Response {
     view.json(&Outboxz {
         server_id: view.server_id(),
         now: view.now(),
+        wear: wear::of(view),
         outboxes,
         durable_subscriptions,
         passed_over: view.node.downlinks.passed_over,

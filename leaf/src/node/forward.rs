@@ -558,6 +558,17 @@ pub(crate) struct OutboxView<'a> {
 }
 
 impl Node {
+    /// Bytes written to all logs: since there are logs, and since they were opened.
+    pub(crate) fn wear(&self) -> (u64, u64) {
+        let forwards = self.forwards.slots.iter().filter_map(|slot| slot.outbox.as_deref()).map(Outbox::state);
+        let mqtt = self.pool.mqtt.as_ref().and_then(|mqtt| mqtt.journal.as_ref()).map(|journal| journal.log().state());
+        let downlinks = self.downlinks().map(|downlink| downlink.log);
+        forwards
+            .chain(mqtt)
+            .chain(downlinks)
+            .fold((0, 0), |(worn, written), log| (worn + log.worn_bytes, written + log.written_bytes))
+    }
+
     /// The logs of store-and-forward.
     pub(crate) fn outboxes(&self) -> impl Iterator<Item = OutboxView<'_>> {
         self.forwards.slots.iter().map(|slot| {

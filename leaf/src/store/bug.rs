@@ -37,12 +37,16 @@ pub(super) enum Bug {
     NotesForgotten,
     /// A purge keeps one message less than it should.
     PurgedOneMore,
+    /// A message that is overwritten is not synced.
+    ErasedUnsynced,
+    /// Overwriting that a crash cut short is not done again.
+    EraseNotFinished,
 }
 
 #[cfg(test)]
 impl Bug {
     /// All of them.
-    pub(super) const ALL: [Self; 15] = [
+    pub(super) const ALL: [Self; 17] = [
         Self::AcknowledgedBeforeSync,
         Self::NoSync,
         Self::NoDirSync,
@@ -58,6 +62,8 @@ impl Bug {
         Self::CompactedHeadFirst,
         Self::NotesForgotten,
         Self::PurgedOneMore,
+        Self::ErasedUnsynced,
+        Self::EraseNotFinished,
     ];
 }
 

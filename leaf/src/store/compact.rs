@@ -8,12 +8,13 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use super::bug::{Bug, planted};
-use super::index::{Segment, SubjectId};
+use super::index::Segment;
 use super::log::{Batch, Log};
 use super::meta::{Footer, Meta};
 use super::record::{HEAD_BYTES, pad_bytes};
 use super::rewrite::Rewrite;
 use super::segment::{DATA_OFFSET, Head, footer_at};
+use super::subjects::SubjectId;
 use super::walk::{Move, Walk};
 use super::{FileId, Kind, Op, Record, SECTOR_BYTES, Seq, Time, Want};
 
@@ -263,7 +264,13 @@ impl Log {
             && segment.is_mostly_gone()
             && segment.bytes * 2 <= self.file_bytes(segment)
             && !has_ids
+            && !self.is_erasing(segment.file.segment)
             && !settled
+    }
+
+    /// Whether a segment is being written again.
+    pub(super) fn is_compacting(&self, segment: u64) -> bool {
+        self.compaction.as_ref().is_some_and(|work| work.old.segment == segment)
     }
 
     fn place_of(&self, file: FileId) -> Option<usize> {
@@ -420,8 +427,9 @@ impl Log {
 
     fn footer_of(&self, work: &mut Compaction, now: Time) -> Vec<u8> {
         work.history.sort_unstable();
-        let name = |id| self.subjects.name(id).to_vec();
+        let name = |id| self.subjects.name(id);
         let (fresh, history) = (&work.fresh, &work.history);
+        let names = self.subjects.names(fresh.subjects.iter().map(|&(id, _)| id));
         let footer = Footer {
             first_seq: fresh.first_seq,
             last_seq: fresh.last_seq,
@@ -433,7 +441,8 @@ impl Log {
             subjects: fresh
                 .subjects
                 .iter()
-                .map(|&(id, count)| (name(id), count, work.lasts.get(&id).copied().unwrap_or_default()))
+                .enumerate()
+                .map(|(at, &(id, count))| (names.get(at), count, work.lasts.get(&id).copied().unwrap_or_default()))
                 .collect(),
             metas: work
                 .deleted

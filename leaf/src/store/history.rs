@@ -6,7 +6,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use super::Seq;
-use super::index::SubjectId;
+use super::subjects::SubjectId;
 
 /// Numbers and counted bytes of messages, by subject: 16 bytes for each. Some may be gone.
 #[derive(Debug)]

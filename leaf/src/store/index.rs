@@ -1,131 +1,14 @@
-//! What is known of a log without reading it: its subjects, and where the records of a segment are.
+//! What is known of a segment without reading it: where its records are, which are gone, of which subjects they are.
 
 use std::collections::BTreeMap;
-use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
-use hashbrown::{HashMap, HashTable};
+use hashbrown::HashMap;
 
 use super::meta::{MARK_BYTES, Mark};
+use super::subjects::{SubjectId, Subjects};
 use super::{FileId, Seq, Time};
 use crate::subject;
-
-/// Names a subject of a log, as long as the log is open.
-pub(super) type SubjectId = u32;
-
-/// All subjects of a log. A subject whose messages are gone keeps its place until the log is opened again.
-#[derive(Debug)]
-pub(super) struct Subjects {
-    names: Vec<u8>,
-    entries: Vec<Entry>,
-    table: HashTable<SubjectId>,
-    hasher: FixedState,
-    live: usize,
-}
-
-/// 24 bytes, of which there may be millions.
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    last: Seq,
-    name_at: u32,
-    count: u32,
-    last_bytes: u32,
-    name_len: u16,
-}
-
-impl Subjects {
-    pub(super) fn new(seed: u64) -> Self {
-        Self {
-            names: Vec::new(),
-            entries: Vec::new(),
-            table: HashTable::new(),
-            hasher: FixedState::with_seed(seed),
-            live: 0,
-        }
-    }
-
-    /// How many ids there are.
-    pub(super) fn len(&self) -> SubjectId {
-        self.entries.len() as SubjectId
-    }
-
-    /// Subjects that have messages.
-    pub(super) fn live(&self) -> usize {
-        self.live
-    }
-
-    pub(super) fn name(&self, id: SubjectId) -> &[u8] {
-        name(&self.names, &self.entries[id as usize])
-    }
-
-    pub(super) fn get(&self, subject: &[u8]) -> Option<SubjectId> {
-        let hash = self.hasher.hash_one(subject);
-        self.table.find(hash, |&id| self.name(id) == subject).copied()
-    }
-
-    /// The subject's id; a new one if need be. `None` when there is no room for another name (4 GiB of names).
-    pub(super) fn intern(&mut self, subject: &[u8]) -> Option<SubjectId> {
-        if let Some(id) = self.get(subject) {
-            return Some(id);
-        }
-        let name_at = u32::try_from(self.names.len()).ok()?;
-        let id = u32::try_from(self.entries.len()).ok()?;
-        let name_len = u16::try_from(subject.len()).ok()?;
-        self.names.extend_from_slice(subject);
-        self.entries.push(Entry { last: 0, name_at, count: 0, last_bytes: 0, name_len });
-        let Self { names, entries, table, hasher, .. } = self;
-        let hash = |subject: &[u8]| hasher.hash_one(subject);
-        table.insert_unique(hash(subject), id, |&id| hash(name(names, &entries[id as usize])));
-        Some(id)
-    }
-
-    /// `count` messages more, the last of them `last`.
-    pub(super) fn add(&mut self, id: SubjectId, count: u32, last: Seq, last_bytes: u32) {
-        let entry = &mut self.entries[id as usize];
-        self.live += usize::from(entry.count == 0 && count > 0);
-        entry.count += count;
-        if last >= entry.last {
-            (entry.last, entry.last_bytes) = (last, last_bytes);
-        }
-    }
-
-    pub(super) fn remove(&mut self, id: SubjectId, count: u32) {
-        let entry = &mut self.entries[id as usize];
-        debug_assert!(entry.count >= count, "more messages removed than there were");
-        self.live -= usize::from(entry.count > 0 && entry.count <= count);
-        entry.count = entry.count.saturating_sub(count);
-    }
-
-    pub(super) fn count(&self, id: SubjectId) -> u32 {
-        self.entries[id as usize].count
-    }
-
-    /// The last message that is there.
-    pub(super) fn set_last(&mut self, id: SubjectId, seq: Seq, bytes: u32) {
-        let entry = &mut self.entries[id as usize];
-        (entry.last, entry.last_bytes) = (seq, bytes);
-    }
-
-    /// The last message ever appended, and what it counts; it may be gone.
-    pub(super) fn last(&self, id: SubjectId) -> (Seq, u32) {
-        let entry = &self.entries[id as usize];
-        (entry.last, entry.last_bytes)
-    }
-
-    /// The subjects with messages that `filter` matches.
-    pub(super) fn matching<'a>(&'a self, filter: &'a [u8]) -> impl Iterator<Item = SubjectId> + 'a {
-        let literal = !subject::has_wildcard(filter);
-        let one = literal.then(|| self.get(filter)).flatten();
-        let all = if literal { 0 } else { self.entries.len() as u32 };
-        one.into_iter()
-            .chain((0..all).filter(|&id| subject::matches(filter, self.name(id))))
-            .filter(|&id| self.count(id) > 0)
-    }
-}
-
-fn name<'a>(names: &'a [u8], entry: &Entry) -> &'a [u8] {
-    &names[entry.name_at as usize..][..entry.name_len.into()]
-}
 
 /// Numbers, as ranges that neither touch nor overlap.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -275,7 +158,8 @@ impl Segment {
     /// Whether a subject that `filter` matches has messages in it.
     pub(super) fn has_match(&self, subjects: &Subjects, filter: &[u8]) -> bool {
         if subject::has_wildcard(filter) {
-            self.subject_counts().any(|(id, count)| count > 0 && subject::matches(filter, subjects.name(id)))
+            let mut name = Vec::new();
+            self.subject_counts().any(|(id, count)| count > 0 && subjects.matches(id, filter, &mut name))
         } else {
             subjects.get(filter).is_some_and(|id| self.count_of(id) > 0)
         }
@@ -299,6 +183,12 @@ impl Segment {
         self.bytes += bytes;
         self.deadlines += u32::from(deadline);
         *self.tally.entry(id).or_insert(0) += 1;
+    }
+
+    /// A message was overwritten.
+    pub(super) fn erased(&mut self, seq: Seq) {
+        self.missing.insert(self.last_seq + 1, seq);
+        self.last_seq = seq;
     }
 
     /// No more messages come.
@@ -357,7 +247,6 @@ impl Segment {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may fail")]
 mod tests {
     use super::*;
 
@@ -371,22 +260,5 @@ mod tests {
         assert_eq!(ranges.iter().collect::<Vec<_>>(), [(1, 1), (4, 7), (10, 10)]);
         assert_eq!((ranges.count(1, 10), ranges.count(5, 6), ranges.count(8, 9), ranges.count(6, 10)), (6, 2, 0, 3));
         assert_eq!((ranges.skip(4), ranges.skip(8), ranges.skip(10)), (8, 8, 11));
-    }
-
-    #[test]
-    fn subjects_are_found_by_name_and_pattern() {
-        let mut subjects = Subjects::new(1);
-        for at in 0..1000u64 {
-            let id = subjects.intern(format!("a.{}.{}", at % 10, at).as_bytes()).unwrap();
-            subjects.add(id, 1, at, 5);
-        }
-        assert_eq!(subjects.live(), 1000);
-        assert_eq!(subjects.matching(b"a.3.*").count(), 100);
-        assert_eq!(subjects.matching(b"a.3.13").count(), 1);
-        let id = subjects.get(b"a.3.13").unwrap();
-        assert_eq!((subjects.last(id), subjects.count(id)), ((13, 5), 1));
-        subjects.remove(id, 1);
-        assert_eq!((subjects.live(), subjects.matching(b"a.3.*").count()), (999, 99));
-        assert_eq!(subjects.get(b"b"), None);
     }
 }

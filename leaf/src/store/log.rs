@@ -6,11 +6,13 @@ use std::fmt;
 use super::bug::{Bug, planted};
 use super::compact::{Compaction, Tidy};
 use super::dedupe::Dedupe;
+use super::erase::Erasures;
 use super::history::History;
-use super::index::{Segment, SubjectId, Subjects};
+use super::index::Segment;
 use super::meta::{Footer, Meta};
 use super::record::{self, HEAD_BYTES, Kind};
 use super::segment::{Head, footer_at};
+use super::subjects::{SubjectId, Subjects};
 use super::tail::{CLOSE_BYTES_MAX, Data, Tail, Unit};
 use super::{Disk, DiskError, FileId, Op, Record, Seq, Time, Want};
 
@@ -160,6 +162,7 @@ enum Flight {
     Rotate(Vec<Op>),
     Remove,
     Compact,
+    Erase,
 }
 
 /// Figures about a log.
@@ -183,6 +186,8 @@ pub struct State {
     pub written_bytes: u64,
     /// Syncs since the log was opened.
     pub syncs: u64,
+    /// Bytes written to the disk since there is a log, to within a segment for each time it was opened.
+    pub worn_bytes: u64,
     /// Segments written again, or removed from between others, since the log was opened.
     pub compacted: u64,
 }
@@ -219,7 +224,10 @@ pub struct Log {
     pub(super) next_segment: u64,
     pub(super) discarded: u64,
     written_bytes: u64,
+    /// Bytes written before the log was opened.
+    pub(super) worn_before: u64,
     syncs: u64,
+    pub(super) erasures: Erasures,
     pub(super) compaction: Option<Box<Compaction>>,
     pub(super) tidy: Tidy,
     /// The last batch was a step of a compaction: what waits goes first.
@@ -254,7 +262,9 @@ impl Log {
             next_segment: 1,
             discarded: 0,
             written_bytes: 0,
+            worn_before: 0,
             syncs: 0,
+            erasures: Erasures::default(),
             compaction: None,
             tidy: Tidy::default(),
             was_tidying: false,
@@ -391,6 +401,7 @@ impl Log {
             discarded: self.discarded,
             written_bytes: self.written_bytes,
             syncs: self.syncs,
+            worn_bytes: self.worn_before + self.written_bytes,
             compacted: self.tidy.done,
         }
     }
@@ -417,7 +428,10 @@ impl Log {
             _ => None,
         };
         let expiry = self.deadlines.first_key_value().map(|(&(time, _), _)| time);
-        let tidy = if self.flight.is_none() && self.failed.is_none() { self.tidy_due() } else { None };
+        let tidy = match (&self.flight, &self.failed) {
+            (None, None) => [self.erase_due(), self.tidy_due()].into_iter().flatten().min(),
+            _ => None,
+        };
         [commit, expiry, self.age_due(), tidy].into_iter().flatten().min()
     }
 
@@ -426,17 +440,18 @@ impl Log {
         if self.flight.is_some() || self.failed.is_some() {
             return None;
         }
-        let is_due = self.is_due(now);
         let was_tidying = std::mem::take(&mut self.was_tidying);
-        if !(is_due && was_tidying)
-            && let Some(batch) = self.compact(now)
-        {
-            self.was_tidying = true;
-            self.flight = Some(Flight::Compact);
-            self.count_wear(&batch.ops);
-            return Some(batch);
+        if !(was_tidying && self.is_due(now)) {
+            let erasing = self.erase_step(now).map(|batch| (batch, Flight::Erase));
+            let tidying = erasing.or_else(|| self.compact(now).map(|batch| (batch, Flight::Compact)));
+            if let Some((batch, flight)) = tidying {
+                self.was_tidying = true;
+                self.flight = Some(flight);
+                self.count_wear(&batch.ops);
+                return Some(batch);
+            }
         }
-        if !is_due {
+        if !self.is_due(now) {
             return None;
         }
         let (ops, flight) = match self.tail.pop()? {
@@ -493,6 +508,8 @@ impl Log {
         let Some(flight) = self.flight.take() else { return };
         match (flight, result) {
             (Flight::Compact, Ok(bytes)) => self.compacted(&bytes),
+            (Flight::Erase, Ok(bytes)) => self.erase_stepped(now, &bytes),
+            (Flight::Erase, Err(DiskError::Full)) => self.erase_has_no_room(now),
             (Flight::Compact, Err(DiskError::Full)) => self.compaction_has_no_room(now),
             (Flight::Data { number, last, end }, Ok(_)) => {
                 self.done_number = self.done_number.max(number);
@@ -529,7 +546,7 @@ impl Log {
         self.enforce(now);
     }
 
-    fn usable(&self) -> Result<(), Refused> {
+    pub(super) fn usable(&self) -> Result<(), Refused> {
         match &self.failed {
             Some(text) => Err(Refused::Failed(text.clone())),
             None => Ok(()),
@@ -543,10 +560,11 @@ impl Log {
             None => self.segments.back().map_or(0, |segment| segment.end),
         };
         let fits = end + stored as u64 + CLOSE_BYTES_MAX <= self.settings.segment_bytes;
-        // A record longer than any segment has one of its own.
+        // A record longer than a segment has one of its own, with room reserved for it.
         let fresh = self.segments.back().is_some_and(|segment| end <= segment.begun);
-        if !fits && !fresh {
-            self.rotate(now);
+        let long = stored as u64 > self.settings.segment_bytes;
+        if !fits && (!fresh || long) {
+            self.rotate_for(now, stored as u64);
         }
         if let Some(data) = self.tail.open() {
             return data.end();
@@ -575,17 +593,29 @@ impl Log {
         }
     }
 
-    /// Finishes the last segment and begins the next.
-    pub(super) fn rotate(&mut self, now: Time) {
-        let mut footer = None;
-        let (first, noted) = (self.first_seq, std::mem::replace(&mut self.noted_first, self.first_seq));
+    /// No more records come into the unit that waits, if one does.
+    pub(super) fn close_open(&mut self, now: Time) {
+        let (first, noted) = (self.first_seq, self.noted_first);
         if let Some(data) = self.tail.open() {
             data.close(now, (first > noted).then_some(first));
             let (file, end) = (data.file, data.end());
+            self.noted_first = first;
             if let Some(segment) = self.segments.back_mut().filter(|segment| segment.file == file) {
                 segment.end = end;
             }
         }
+    }
+
+    /// Finishes the last segment and begins the next.
+    pub(super) fn rotate(&mut self, now: Time) {
+        self.rotate_for(now, 0);
+    }
+
+    /// The same, for a record of so many bytes.
+    fn rotate_for(&mut self, now: Time, stored: u64) {
+        let mut footer = None;
+        self.close_open(now);
+        self.noted_first = self.first_seq;
         let mut before = 0;
         if let Some(mut segment) = self.segments.pop_back() {
             segment.finish();
@@ -611,8 +641,9 @@ impl Log {
         let mut segment = Segment::new(file, salt, self.next_seq, now);
         segment.end = bytes.len() as u64;
         segment.begun = segment.end;
+        let segment_end = segment.end;
         self.segments.push_back(segment);
-        let size = self.settings.segment_bytes;
+        let size = self.settings.segment_bytes.max(segment_end + stored + CLOSE_BYTES_MAX);
         let begin = [Op::Create(file, size), Op::Write(file, 0, bytes), Op::Sync(file)];
         let dir = (!planted(Bug::NoDirSync)).then_some(Op::SyncDir);
         self.tail.push(Unit::Rotate(begin.into_iter().chain(dir).chain(footer).collect()));
@@ -624,14 +655,17 @@ impl Log {
         let kept = if planted(Bug::NoSnapshot) { None } else { Some(&self.kept) };
         let puts =
             kept.into_iter().flatten().map(|(key, value)| Meta::Put { key: key.to_vec(), value: value.to_vec() });
-        for meta in [Meta::Cleared, Meta::Trimmed { first: self.first_seq }].into_iter().chain(puts) {
+        let worn = Meta::Worn { bytes: self.worn_before + self.written_bytes };
+        for meta in [Meta::Cleared, Meta::Trimmed { first: self.first_seq }, worn].into_iter().chain(puts) {
             meta.record(last, now, |record| record.encode(salt, out));
         }
         record::pad(salt, last, now, out);
     }
 
     fn footer(&self, segment: &Segment, now: Time) -> Vec<u8> {
-        let name = |id| self.subjects.name(id).to_vec();
+        let name = |id| self.subjects.name(id);
+        let names = self.subjects.names(segment.subjects.iter().map(|&(id, _)| id));
+        let subjects = segment.subjects.iter().enumerate();
         let footer = Footer {
             first_seq: segment.first_seq,
             last_seq: segment.last_seq,
@@ -640,7 +674,7 @@ impl Log {
             missing: segment.missing.iter().collect(),
             marks: segment.marks.clone(),
             bytes: segment.bytes,
-            subjects: segment.subjects.iter().map(|&(id, count)| (name(id), count, self.subjects.last(id))).collect(),
+            subjects: subjects.map(|(at, &(id, count))| (names.get(at), count, self.subjects.last(id))).collect(),
             metas: segment
                 .deleted
                 .iter()

@@ -17,6 +17,22 @@ pub(super) enum Meta {
     Dropped { key: Vec<u8> },
     /// Nothing is kept but what follows, if all of that batch is whole.
     Cleared,
+    /// So many bytes were written for the log before this segment was begun.
+    Worn { bytes: u64 },
+    /// Of a draft only (see [`super::erase`]): a message that is overwritten, where its sectors start, what of them is before
+    /// it and behind it, how long its record is.
+    Erased {
+        seq: Seq,
+        subject: Vec<u8>,
+        bytes: u32,
+        time: Time,
+        file: (u64, u32),
+        salt: u32,
+        at: u64,
+        before: Vec<u8>,
+        length: u32,
+        after: Vec<u8>,
+    },
 }
 
 impl Meta {
@@ -30,7 +46,7 @@ impl Meta {
 
 /// The index of a finished segment: a cache of what a scan finds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Footer {
+pub(super) struct Footer<'a> {
     pub(super) first_seq: Seq,
     pub(super) last_seq: Seq,
     pub(super) first_time: Time,
@@ -40,7 +56,8 @@ pub(super) struct Footer {
     pub(super) marks: Vec<Mark>,
     pub(super) bytes: u64,
     /// Each subject with how many messages are there, and the last of them with what it counts.
-    pub(super) subjects: Vec<(Vec<u8>, u32, (Seq, u32))>,
+    #[serde(borrow)]
+    pub(super) subjects: Vec<(&'a [u8], u32, (Seq, u32))>,
     /// What was recorded in this segment.
     pub(super) metas: Vec<Meta>,
     /// Messages with a deadline.

@@ -17,6 +17,7 @@ mod bug;
 mod compact;
 mod dedupe;
 mod disk;
+mod erase;
 mod history;
 mod index;
 mod log;
@@ -31,6 +32,7 @@ mod retain;
 mod rewrite;
 mod segment;
 pub mod sim;
+mod subjects;
 mod tail;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may fail")]
@@ -39,6 +41,7 @@ pub mod verify;
 mod walk;
 
 pub use disk::{Disk, DiskError, FileId, Op};
+pub use erase::ERASURES_MAX;
 pub(crate) use index::Ranges;
 pub use log::{
     Append, Appended, Batch, DEADLINES_MAX, Discard, HEADERS_BYTES_MAX, KEPT_BYTES_MAX, Log, MSG_ID_BYTES_MAX,

@@ -7,11 +7,13 @@
 use std::fmt;
 
 use super::bug::{Bug, planted};
-use super::index::{Segment, SubjectId};
+use super::erase::{self, DRAFT, Draft};
+use super::index::Segment;
 use super::log::{Log, Settings};
 use super::meta::{Footer, Meta};
 use super::record::Kind;
 use super::segment::{DATA_OFFSET, Head, footer_at};
+use super::subjects::SubjectId;
 use super::walk::{Step, Walk};
 use super::{Disk, DiskError, FileId, Op, ReadError, SECTOR_BYTES, Seq, Time, WINDOW_BYTES, Want};
 
@@ -96,7 +98,7 @@ impl Log {
         trusted: Option<(FileId, u64)>,
     ) -> Result<(Self, Report), OpenError> {
         let mut report = Report::default();
-        let (heads, last_number) = heads(disk, trusted, &mut report)?;
+        let (heads, last_number, erased) = heads(disk, trusted, &mut report)?;
         let mut opening = Opening { log: Self::empty(settings, seed), report, next_seq: 1 };
         opening.log.next_segment = last_number + 1;
         let mut sound = false;
@@ -122,6 +124,7 @@ impl Log {
                 disk.perform(&Op::Sync(file))?;
                 disk.perform(&Op::SyncDir)?;
                 log.trust(file, end);
+                log.worn_before += end;
                 if !sound || file.generation > 0 {
                     log.rotate(now);
                 }
@@ -130,6 +133,9 @@ impl Log {
         }
         log.advance();
         log.revisit(disk, now)?;
+        if let Some(draft) = erased {
+            log.erased_at_start(now, &draft);
+        }
         log.enforce(now);
         log.tidy.wanted = true;
         Ok((log, report))
@@ -212,14 +218,17 @@ impl Log {
     }
 }
 
-/// The heads of all segments, in order; what is unfinished goes. And the highest number of a file.
+/// The heads of all segments, in order; what is unfinished goes. And the highest number of a file, and the message that
+/// was being overwritten.
 fn heads(
     disk: &mut dyn Disk,
     trusted: Option<(FileId, u64)>,
     report: &mut Report,
-) -> Result<(Vec<Head>, u64), OpenError> {
+) -> Result<(Vec<Head>, u64, Option<Draft>), OpenError> {
     let mut files = disk.list().map_err(|error| OpenError::Disk(format!("the log's directory: {error}")))?;
     files.sort_unstable();
+    let has_draft = files.first() == Some(&DRAFT);
+    files.retain(|file| *file != DRAFT);
     let last_number = files.last().map_or(0, |file| file.segment);
     let mut heads: Vec<Head> = Vec::with_capacity(files.len());
     // Of a segment that was written again the newest whole one counts; its head is written last. After a failure, when what is
@@ -268,10 +277,11 @@ fn heads(
     if !report.unfinished.is_empty() || !superseded.is_empty() {
         disk.perform(&Op::SyncDir)?;
     }
+    let erased = if has_draft { erase::finish(disk, &heads)? } else { None };
     // A number is used again when its file never counted, so that each segment's successor is found by its number.
     let highest =
         heads.iter().map(|head| head.file).chain(report.unreadable.iter().copied()).map(|file| file.segment).max();
-    Ok((heads, highest.unwrap_or(0)))
+    Ok((heads, highest.unwrap_or(0), erased))
 }
 
 /// Whether a segment has at least all that it is begun with; if not, nothing was written into it afterwards either, unless it
@@ -308,7 +318,7 @@ impl Opening {
         let Some(end) = end else { return Ok(false) };
         let footer_at = footer_at(end);
         let mut walk = Walk::new(head.file, head.salt, footer_at, None);
-        let footer: Footer = match walk.next(disk)? {
+        let footer: Footer<'_> = match walk.next(disk)? {
             Step::Record(at, record) if at == footer_at && record.kind == Kind::Footer => {
                 match postcard::from_bytes(record.payload) {
                     Ok(footer) => footer,
@@ -334,7 +344,7 @@ impl Opening {
         for (name, count, (last, bytes)) in footer.subjects {
             let numbers = history.next();
             segment.unlisted |= keep > 1 && numbers.is_none() && count > 0;
-            let Some(id) = self.log.subjects.intern(&name) else { continue };
+            let Some(id) = self.log.subjects.intern(name) else { continue };
             self.log.subjects.add(id, count, last, bytes);
             segment.subjects.push((id, count));
             for (seq, bytes) in numbers.into_iter().flatten().filter(|_| keep > 1) {
@@ -376,7 +386,7 @@ impl Opening {
     ) -> Result<bool, OpenError> {
         self.report.scanned += 1;
         let mut segment = Segment::new(head.file, head.salt, head.first_seq, head.created);
-        let mut found = Found { metas: Vec::new(), torn: Vec::new(), damaged: false, padded: false, complete: None };
+        let mut found = Found::default();
         let mut walk = Walk::new(head.file, head.salt, DATA_OFFSET, end);
         segment.end = DATA_OFFSET;
         loop {
@@ -417,7 +427,8 @@ impl Opening {
                         }
                         Kind::Meta => found.meta(record.payload),
                         Kind::Pad => found.pad(),
-                        Kind::Message | Kind::Footer => {}
+                        Kind::Erased if record.seq > segment.last_seq => segment.erased(record.seq),
+                        Kind::Message | Kind::Erased | Kind::Footer => {}
                     }
                 }
             }
@@ -446,13 +457,19 @@ impl Opening {
         let log = &mut self.log;
         match meta {
             Meta::Deleted { seq, subject, bytes } => {
-                let Some(id) = log.subjects.get(&subject) else { return };
-                if log.forget(seq, id, bytes.into())
+                let Some(id) = log.subjects.intern(&subject) else { return };
+                log.forget(seq, id, bytes.into());
+                // Also of what is not there: it may be overwritten, and the footer of its segment have it still.
+                if log.segments.front().is_some_and(|first| first.first_seq <= seq)
                     && let Some(segment) = log.segments.back_mut()
                 {
                     segment.deleted.push((seq, id, bytes));
                 }
             }
+            // What the segment itself was written with is added at the end.
+            Meta::Worn { bytes } => log.worn_before = log.worn_before.max(bytes),
+            // In drafts only.
+            Meta::Erased { .. } => {}
             Meta::Cleared => {
                 log.kept.clear();
                 log.kept_bytes = 0;
@@ -474,6 +491,7 @@ impl Opening {
 }
 
 /// What a scan found beside messages.
+#[derive(Default)]
 struct Found {
     metas: Vec<Meta>,
     /// Deletions of the last batch, behind damage.

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 
 use super::bug::{Bug, planted};
-use super::index::SubjectId;
 use super::log::{Log, Refused};
 use super::read::{Next, Reader};
+use super::subjects::SubjectId;
 use super::{ReadError, Seq, Time, Want};
 
 /// Messages that a purge of some subjects can keep at most: each takes 16 bytes of memory while it goes on.

@@ -33,6 +33,8 @@ pub enum Kind {
     Pad = 3,
     /// The index of a finished segment.
     Footer = 4,
+    /// Stands where a message was that is overwritten: its number, zeros.
+    Erased = 5,
 }
 
 impl Kind {
@@ -42,6 +44,7 @@ impl Kind {
             2 => Some(Self::Meta),
             3 => Some(Self::Pad),
             4 => Some(Self::Footer),
+            5 => Some(Self::Erased),
             _ => None,
         }
     }

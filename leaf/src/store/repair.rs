@@ -1,5 +1,6 @@
 //! Makes a damaged log whole: all that is good stays, what is not is handed out.
 
+use super::erase;
 use super::meta::Meta;
 use super::open::OpenError;
 use super::rewrite::Rewrite;
@@ -17,6 +18,7 @@ pub type Dropped<'a> = dyn FnMut(FileId, &Damage, &[u8]) -> Result<(), String> +
 /// # Errors
 /// When the disk does not do what it must, or `dropped` refuses; what was repaired before stays.
 pub fn repair(disk: &mut dyn Disk, now: Time, salt: u32, dropped: &mut Dropped<'_>) -> Result<u64, OpenError> {
+    finish_erasing(disk)?;
     let found = verify::inspect_all(disk, &mut |_, _| {})?;
     let mut repaired = 0;
     for (at, (file, inspection)) in found.iter().enumerate() {
@@ -35,6 +37,21 @@ pub fn repair(disk: &mut dyn Disk, now: Time, salt: u32, dropped: &mut Dropped<'
         repaired += 1;
     }
     Ok(repaired)
+}
+
+/// A message that was being overwritten when the power went is: what is around it is whole again then.
+fn finish_erasing(disk: &mut dyn Disk) -> Result<(), OpenError> {
+    let mut files = disk.list().map_err(|error| OpenError::Disk(format!("the log's directory: {error}")))?;
+    files.sort_unstable();
+    let mut heads = Vec::with_capacity(files.len());
+    if !files.contains(&erase::DRAFT) {
+        return Ok(());
+    }
+    for &file in files.iter().filter(|&&file| file != erase::DRAFT) {
+        heads.extend(head(disk, file)?);
+    }
+    // Its deletion is noted when the log is opened: the draft stays.
+    erase::finish(disk, &heads).map(|_| ())
 }
 
 fn head(disk: &mut dyn Disk, file: FileId) -> Result<Option<Head>, OpenError> {

@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 
 use super::bug::{Bug, planted};
-use super::index::{Segment, SubjectId};
+use super::index::Segment;
 use super::log::{Discard, Log, Refused, Settings};
 use super::meta::Meta;
 use super::record::Kind;
+use super::subjects::SubjectId;
 use super::tail::Unit;
 use super::{FileId, Op, Record, Seq, Time};
 
@@ -120,7 +121,7 @@ impl Log {
             return false;
         }
         let counted = bytes.min(u32::MAX.into()) as u32;
-        let meta = Meta::Deleted { seq, subject: self.subjects.name(id).to_vec(), bytes: counted };
+        let meta = Meta::Deleted { seq, subject: self.subjects.name(id), bytes: counted };
         meta.record(self.next_seq - 1, now, |record| {
             // First the room: the footer of a segment that ends here must not know yet of what the next one says.
             self.room_for(now, record.stored_bytes());

@@ -26,7 +26,7 @@ impl Rewrite {
 
     /// Takes a record over.
     pub(super) fn add(&mut self, record: &Record<'_>) {
-        if !matches!(record.kind, Kind::Pad | Kind::Footer) {
+        if !matches!(record.kind, Kind::Pad | Kind::Footer | Kind::Erased) {
             record.encode(self.head.salt, &mut self.body);
         }
         self.last = self.last.max(record.seq);

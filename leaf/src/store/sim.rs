@@ -120,6 +120,14 @@ impl SimDisk {
         }
     }
 
+    /// Whether bytes are anywhere in a file, as it is read or as it would be after a power failure.
+    pub fn contains(&self, bytes: &[u8]) -> bool {
+        let has = |file: &File| {
+            [&file.cache, &file.durable].iter().any(|all| all.windows(bytes.len()).any(|found| found == bytes))
+        };
+        self.files.values().any(has)
+    }
+
     /// Bytes of a file.
     pub fn len(&self, file: FileId) -> u64 {
         self.files.get(&file).map_or(0, |file| file.cache.len() as u64)

@@ -1,5 +1,6 @@
 //! Looks at every byte of a log and says which are bad.
 
+use super::erase::DRAFT;
 use super::open::OpenError;
 use super::record::Kind;
 use super::segment::{DATA_OFFSET, Head};
@@ -48,6 +49,8 @@ pub fn inspect_all(
 ) -> Result<Vec<(FileId, Inspection)>, OpenError> {
     let mut files = disk.list().map_err(|error| OpenError::Disk(format!("the log's directory: {error}")))?;
     files.sort_unstable();
+    // No segment; opening the log carries it out.
+    files.retain(|file| *file != DRAFT);
     let mut heads = Vec::with_capacity(files.len());
     for &file in &files {
         heads.push(head(disk, file)?);

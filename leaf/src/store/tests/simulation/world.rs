@@ -1,5 +1,6 @@
 //! One run: a log, its disk, those who use it, and the model it is held against.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 use super::super::super::log::Log;
@@ -41,6 +42,12 @@ pub(super) struct World {
     compacted: u64,
     /// Messages are deleted by the dozen.
     sweeping: bool,
+    /// Messages that are to be overwritten, with the number that says when they are.
+    erasing: Vec<(Seq, u64)>,
+    /// All that were ever asked for.
+    asked: BTreeSet<Seq>,
+    /// What was overwritten.
+    erased: Vec<Vec<u8>>,
 }
 
 fn settings(dice: &mut Dice) -> Settings {
@@ -92,7 +99,26 @@ impl World {
         let followers = FILTERS.map(|filter| Follower::new(filter, 1)).into_iter().collect();
         let (model, ids) = (Model::default(), vec![None; 6]);
         let (now, newest, full, trace, compacted) = (0, 0, false, 0, 0);
-        Self { dice, disk, settings, log, model, followers, now, newest, full, ids, trace, loud, compacted, sweeping }
+        let (erasing, erased) = (Vec::new(), Vec::new());
+        Self {
+            dice,
+            disk,
+            settings,
+            log,
+            model,
+            followers,
+            now,
+            newest,
+            full,
+            ids,
+            trace,
+            loud,
+            compacted,
+            sweeping,
+            erasing,
+            asked: BTreeSet::new(),
+            erased,
+        }
     }
 
     /// All steps, then everything is read once more. Returns a digest of all that happened, and how many segments were
@@ -106,6 +132,9 @@ impl World {
             self.rot().map_err(|text| format!("{text} ({:?})", self.settings))?;
         } else {
             self.crash().map_err(|text| format!("{text} ({:?})", self.settings))?;
+        }
+        if self.erased.iter().any(|payload| self.disk.contains(payload)) {
+            return Err("what was erased is back on the disk".to_owned());
         }
         Ok((self.trace, self.compacted))
     }
@@ -127,7 +156,8 @@ impl World {
             0..35 => self.append(),
             35..40 => self.keep(),
             40..47 if self.sweeping => (0..self.dice.below(15)).try_for_each(|_| self.delete()),
-            40..45 => self.delete(),
+            40..43 => self.delete(),
+            43..45 => self.erase(),
             45..47 => self.purge(),
             47..48 => self.trim(),
             48..52 => self.tick(),
@@ -249,9 +279,51 @@ impl World {
         Ok(())
     }
 
+    fn erase(&mut self) -> Result<(), String> {
+        let live: Vec<Seq> = self.model.live().map(|(seq, _)| seq).collect();
+        if live.is_empty() || self.log.failed().is_some() {
+            return Ok(());
+        }
+        let seq = live[self.dice.below(live.len() as u64) as usize];
+        match self.log.erase(seq) {
+            Ok(Some(number)) => {
+                self.erasing.push((seq, number));
+                self.asked.insert(seq);
+            }
+            other => return Err(format!("message {seq} is not erased: {other:?}")),
+        }
+        Ok(())
+    }
+
+    /// Takes note of what was overwritten: nothing of it is on the disk.
+    fn note_erased(&mut self) -> Result<(), String> {
+        let commit = self.log.commit_number();
+        let Settings { msgs_max, bytes_max, age_max, .. } = self.settings;
+        let limits = msgs_max + bytes_max > 0 || age_max > 0 || self.full;
+        for &(seq, number) in &self.erasing {
+            let message = self.model.messages.get_mut(&seq).unwrap();
+            let limited = limits && seq < self.log.first_seq();
+            let noted = !self.log.is_there(seq) && !limited;
+            if noted && message.gone == Gone::No {
+                message.gone = Gone::Asked(commit);
+            }
+            let has_file = self.log.segment_of(seq).is_some_and(|at| self.log.segments[at].last_seq >= seq);
+            if self.log.is_erased(number) && noted && has_file && message.payload.len() > 16 {
+                if self.disk.contains(&message.payload) {
+                    return Err(format!("message {seq} was erased and is on the disk"));
+                }
+                self.erased.push(message.payload.clone());
+            }
+        }
+        let log = &self.log;
+        self.erasing.retain(|&(_, number)| !log.is_erased(number));
+        Ok(())
+    }
+
     /// Those of some subjects, below a number, all but a few; sometimes only begun.
     fn purge(&mut self) -> Result<(), String> {
-        if self.log.failed().is_some() || self.full {
+        // What is overwritten meanwhile would be another one that need not go.
+        if self.log.failed().is_some() || self.full || !self.erasing.is_empty() {
             return Ok(());
         }
         let filter = FILTERS[self.dice.below(FILTERS.len() as u64) as usize];
@@ -333,6 +405,7 @@ impl World {
         for _ in 0..500 {
             let Some(batch) = self.log.poll_batch(self.now) else { return Ok(()) };
             self.model.acknowledge(&self.log);
+            self.note_erased()?;
             let mut result = Ok(());
             for op in &batch.ops {
                 if ops_max == Some(ops) {
@@ -356,6 +429,7 @@ impl World {
                 self.model.messages.range_mut(..first).for_each(|(_, message)| message.is_over());
             }
             self.model.acknowledge(&self.log);
+            self.note_erased()?;
             self.adopt()?;
         }
         Ok(())
@@ -448,6 +522,13 @@ impl World {
         self.note(&report);
         let before = std::mem::replace(&mut self.log, log);
         self.compacted += before.state().compacted;
+        // It may be overwritten already, its deletion not recorded yet.
+        for (seq, _) in std::mem::take(&mut self.erasing) {
+            let message = self.model.messages.get_mut(&seq).unwrap();
+            if message.gone == Gone::No {
+                message.gone = Gone::Free;
+            }
+        }
         self.expire();
         let age_max = self.settings.age_max;
         for message in self.model.messages.values_mut() {
@@ -506,16 +587,18 @@ impl World {
         for seq in gone {
             let message = self.model.messages.get_mut(&seq).unwrap();
             let old = age_max > 0 && message.time + age_max < self.now;
-            if !old && msgs_max == 0 && bytes_max == 0 && !self.full {
+            let asked = self.asked.contains(&seq);
+            if !old && !asked && msgs_max == 0 && bytes_max == 0 && !self.full {
                 return Err(format!("message {seq} is gone without reason"));
             }
-            message.gone = if old || self.full { Gone::Free } else { Gone::For(state.last_seq) };
+            message.gone = if old || asked || self.full { Gone::Free } else { Gone::For(state.last_seq) };
         }
         Ok(())
     }
 
     fn check(&mut self) -> Result<(), String> {
         self.model.acknowledge(&self.log);
+        self.note_erased()?;
         let before: u64 = self.model.live().map(|(_, message)| message.counted()).sum();
         let count = self.model.live().count() as u64;
         self.adopt()?;
