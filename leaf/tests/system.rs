@@ -259,8 +259,10 @@ fn events(server: &Server) -> Vec<(String, Value)> {
     let mut hear = |system: &mut Asker, count: usize| {
         while heard.len() < count {
             let (subject, _, body) = system.next();
-            // It comes when it likes.
-            if subject != "$SYS.SERVER.<ID>.STATSZ" && subject != "me" {
+            // Statistics come when they like, and nats-server may tell of this very login once it listens.
+            let of_its_own =
+                ["$SYS.ACCOUNT.SYS.", "$SYS.SERVER.ACCOUNT.SYS."].iter().any(|own| subject.starts_with(own));
+            if subject != "$SYS.SERVER.<ID>.STATSZ" && subject != "me" && !of_its_own {
                 heard.push((subject, serde_json::from_slice(&body).unwrap()));
             }
         }
