@@ -57,7 +57,7 @@ impl Servers {
         self.configure("leaf", &format!(
             "listen: 127.0.0.1:-1\nserver_name: leaf\nstore_dir: \"{dir}/store\"\nmqtt {{ host: 127.0.0.1, port: {} }}\n\
              leafnodes {{ ping_interval: 500ms, ping_max: 1, reconnect: 100ms, reconnect_max: 500ms\n\
-               remotes: [ {{ url: \"nats-leaf://127.0.0.1:{link}\" }} ] }}\n\
+               remotes: [ {{ url: \"nats-leaf://127.0.0.1:{link}\", ignore_discovered_servers: true }} ] }}\n\
              store_and_forward: [ {{ name: telemetry, subjects: \"telemetry.>\", confirm: routed }} ]\n",
             self.mqtt
         ));

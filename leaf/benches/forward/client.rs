@@ -109,7 +109,7 @@ impl Client {
         Ok(self.counted.load(Ordering::Relaxed))
     }
 
-    fn request(&mut self, subject: &str, body: &str) -> Result<serde_json::Value> {
+    pub(crate) fn request(&mut self, subject: &str, body: &str) -> Result<serde_json::Value> {
         self.subscribe("answer")?;
         let mut bytes = Vec::new();
         publish(&mut bytes, subject, "answer", body.as_bytes());

@@ -23,6 +23,8 @@ const REFUSALS_MAX: usize = 1024;
 const LEAF_CHARS: usize = 16;
 /// A log that could not be opened is tried again after this.
 pub(super) const REOPEN_AFTER: Nanos = SECOND;
+/// Records given to a link at once: when they are written it asks for more, and others come in between.
+const FEED_MSGS_MAX: usize = 128;
 /// Between two lines in the log about messages that were not taken.
 const COMPLAIN_AFTER: Nanos = 10 * SECOND;
 
@@ -392,7 +394,10 @@ impl Node {
 
     fn feed(&mut self, at: usize, link: ConnId, outbox: &mut Outbox) {
         let now = self.now;
-        while self.room_on(link) > 0 {
+        for _ in 0..FEED_MSGS_MAX {
+            if self.room_on(link) == 0 {
+                return;
+            }
             match outbox.poll_up(now, &mut |subject| self.is_wanted_on(link, subject)) {
                 Up::Nothing => return,
                 Up::Fence => {

@@ -779,6 +779,11 @@ impl Node {
         self.sent(now, id, 0);
     }
 
+    /// For a link whose socket is full: what the kernel is to keep unsent at most, bytes.
+    pub fn unsent_max(&self, id: ConnId) -> Option<u32> {
+        self.find(id)?.pacer.as_ref().map(|pacer| pacer.unsent_max())
+    }
+
     /// Makes sure that the timer heap wakes up in time for a connection.
     fn arm(&mut self, slot: u32) {
         let conn = &mut self.conns[slot as usize];

@@ -11,7 +11,7 @@
 
 use std::collections::VecDeque;
 
-use super::outq::{OutQueue, Pool};
+use super::outq::{OutQueue, Pool, Press};
 use super::{Nanos, SECOND};
 use crate::config::{Compression, Mode};
 use crate::link::s2::{Encoder, Level};
@@ -31,6 +31,11 @@ const BACKLOG_SECONDS: usize = 5;
 const BACKLOG_BYTES_MIN: usize = 1024 * 1024;
 /// A link that moves less than this is compressed well, whatever its round-trip time, bytes a second.
 const NARROW: usize = 1024 * 1024;
+/// What is compressed at once, plain bytes: enough to find repetitions in, and little if it turns out to have none.
+const BLOCK_BYTES_MIN: usize = 4 * 1024;
+const BLOCK_BYTES_MAX: usize = 32 * 1024;
+/// How many times smaller compression is expected to make something at most.
+const SHRINK_MAX: usize = 16;
 /// A link that moves so much catches up soon: producers wait for it, bytes a second.
 const FAST: usize = 8 * 1024 * 1024;
 
@@ -110,6 +115,23 @@ struct Codec {
     level: Level,
     /// The stream has begun.
     begun: bool,
+    /// How many times smaller it makes what goes out, of late.
+    shrink: usize,
+}
+
+impl Codec {
+    /// Makes `wire` of `plain`.
+    fn block(&mut self, press: &mut Press) {
+        if !std::mem::replace(&mut self.begun, true) {
+            Encoder::begin(&mut press.wire);
+        }
+        press.encoder.chunks(&press.plain, self.level, &mut press.wire);
+        // One small block says little.
+        if press.plain.len() >= BLOCK_BYTES_MIN / 2 {
+            let shrink = (press.plain.len() / press.wire.len().max(1)).clamp(1, SHRINK_MAX);
+            self.shrink = (self.shrink + shrink).div_ceil(2);
+        }
+    }
 }
 
 impl Default for Pacer {
@@ -164,29 +186,36 @@ impl Pacer {
         self.data.pour(out, pool, self.room);
     }
 
-    /// The same through the codec: what goes at once is one block.
+    /// The same through the codec, block by block, until what came of them fills the room.
     fn fill_compressed(&mut self, out: &mut OutQueue, pool: &mut Pool) {
-        let mut plain = OutQueue::default();
-        let room = self.room.saturating_sub(out.pending());
-        self.urgent.pour(&mut plain, pool, usize::MAX);
-        self.control.pour(&mut plain, pool, room);
-        self.data.pour(&mut plain, pool, room);
-        if plain.is_empty() {
-            return;
-        }
         let mut press = pool.take_press();
-        for piece in plain.pieces() {
-            press.plain.extend_from_slice(piece);
-        }
-        plain.clear(pool);
-        if let Some(codec) = &mut self.codec {
-            if !std::mem::replace(&mut codec.begun, true) {
-                Encoder::begin(&mut press.wire);
+        let mut plain = OutQueue::default();
+        while self.pending() > 0 {
+            let room = if out.pending() < self.room { self.block_bytes() } else { 0 };
+            self.urgent.pour(&mut plain, pool, usize::MAX);
+            self.control.pour(&mut plain, pool, room);
+            self.data.pour(&mut plain, pool, room);
+            if plain.is_empty() {
+                break;
             }
-            press.encoder.chunks(&press.plain, codec.level, &mut press.wire);
+            press.plain.clear();
+            for piece in plain.pieces() {
+                press.plain.extend_from_slice(piece);
+            }
+            plain.clear(pool);
+            press.wire.clear();
+            if let Some(codec) = &mut self.codec {
+                codec.block(&mut press);
+            }
+            out.extend(pool, &press.wire);
         }
-        out.extend(pool, &press.wire);
         pool.give_press(press);
+    }
+
+    /// How much is compressed at once, if it shrinks as what came before did: about what the room holds.
+    fn block_bytes(&self) -> usize {
+        let shrink = self.codec.as_ref().map_or(1, |codec| codec.shrink);
+        (self.room * shrink).clamp(BLOCK_BYTES_MIN, BLOCK_BYTES_MAX)
     }
 
     /// The last words, behind all that is in `out`.
@@ -198,7 +227,7 @@ impl Pacer {
 
     /// From now on what goes out is a stream of S2.
     pub(crate) fn compress(&mut self, agreed: Mode) {
-        self.codec = Some(Codec { agreed, level: Level::None, begun: false });
+        self.codec = Some(Codec { agreed, level: Level::None, begun: false, shrink: 1 });
     }
 
     /// Chooses how hard to compress; gives how it is called.
@@ -218,9 +247,20 @@ impl Pacer {
         Some(mode)
     }
 
-    /// Bytes that may still be written before they would wait in a lane.
+    /// Bytes that may still be written before they would wait for the socket.
     pub(crate) fn room_left(&self, out: &OutQueue) -> usize {
-        if self.pending() > 0 { 0 } else { self.room.saturating_sub(out.pending()) }
+        let room = self.room.saturating_sub(out.pending());
+        match &self.codec {
+            // What is compressed goes by way of the lanes: a block is to come together there.
+            Some(codec) if room > 0 => (room * codec.shrink).max(BLOCK_BYTES_MIN).saturating_sub(self.pending()),
+            _ if self.pending() > 0 => 0,
+            _ => room,
+        }
+    }
+
+    /// What the kernel is to keep unsent at most, bytes: about as much as waits here.
+    pub(crate) fn unsent_max(&self) -> u32 {
+        self.room.next_power_of_two() as u32
     }
 
     /// Whether more than half of the room is free.
@@ -318,6 +358,58 @@ mod tests {
         let wanted: Vec<u8> = (1..6u8).flat_map(|i| vec![b'0' + i; PARCEL_BYTES]).collect();
         assert!(rest == wanted);
         assert!(pacer.data.parcels.capacity() == 0);
+    }
+
+    /// A backlog that is compressed: what has room is gathered into blocks in which repetitions are found, and what comes of them
+    /// does not fill the queue beyond its room.
+    #[test]
+    fn a_backlog_is_compressed_in_blocks() {
+        let (mut pool, mut out, mut pacer) = (Pool::default(), OutQueue::default(), Pacer::default());
+        pacer.room = ROOM_BYTES_MIN;
+        pacer.compress(Mode::Best);
+        let settings = Compression::default();
+        assert_eq!(pacer.adapt(&settings, 0), Some(Mode::Best));
+        let (mut plain, mut wire, mut number) = (0, 0, 0);
+        for _ in 0..20 {
+            while pacer.room_left(&out) > 0 {
+                number += 1;
+                let frame = format!(
+                    "LMSG telemetry.pump7 64\r\n{{\"n\":{number:09},\"state\":\"ok\",\"unit\":\"celsius\",\"t\":21.50}}\r\n"
+                );
+                pacer.data(&mut out).extend(&mut pool, frame.as_bytes());
+                pacer.message_written();
+                plain += frame.len();
+            }
+            pacer.fill(&mut out, &mut pool);
+            assert!(pacer.is_empty() && out.pending() <= ROOM_BYTES_MIN + BLOCK_BYTES_MAX / 4, "{}", out.pending());
+            wire += out.pending();
+            out.sent(&mut pool, out.pending());
+        }
+        assert!(plain > wire * 4, "{plain} became {wire}");
+        // Noise after that: one block is too large, then it is known.
+        let mut state = 1u64;
+        let mut noise = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) as u8
+        };
+        for round in 0..10 {
+            while pacer.room_left(&out) > 0 {
+                let frame: Vec<u8> = (0..100).map(|_| noise()).collect();
+                pacer.data(&mut out).extend(&mut pool, &frame);
+                pacer.message_written();
+            }
+            pacer.fill(&mut out, &mut pool);
+            assert!(out.pending() <= BLOCK_BYTES_MAX + ROOM_BYTES_MIN, "{}", out.pending());
+            assert!(
+                round < 6 || out.pending() <= 2 * (ROOM_BYTES_MIN + PARCEL_BYTES),
+                "round {round}: {}",
+                out.pending()
+            );
+            while !pacer.is_empty() || !out.is_empty() {
+                out.sent(&mut pool, out.pending());
+                pacer.fill(&mut out, &mut pool);
+            }
+        }
     }
 
     /// 50 kbit/s: little waits beyond recall, and no more than some seconds in the lane.

@@ -50,7 +50,7 @@ impl Default for Terms {
     fn default() -> Self {
         Self {
             confirm: Confirm::Stored,
-            window_msgs_max: 1024,
+            window_msgs_max: 4096,
             window_bytes_max: 1024 * 1024,
             ack_wait: Duration::from_secs(30),
             rate: 0,

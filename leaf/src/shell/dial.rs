@@ -1,5 +1,6 @@
 //! Connections that this side makes.
 
+use socket2::SockRef;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -11,6 +12,9 @@ use super::server::Server;
 use crate::config::Secret;
 use crate::link::{Dial, place};
 use crate::node::Dialled;
+
+/// What the kernel keeps unsent of a new link at most, bytes.
+const UNSENT_BYTES: u32 = 32 * 1024;
 
 /// Makes the connection and serves it to its end.
 pub(super) async fn run(server: Rc<Server>, dial: Box<Dial>) {
@@ -45,6 +49,8 @@ async fn connect(dial: &Dial) -> io::Result<(TcpStream, SocketAddr)> {
         match TcpStream::connect(address).await {
             Ok(stream) => {
                 stream.set_nodelay(true)?;
+                // Until it is known what the link moves. A kernel that does not know this keeps more, and all else holds.
+                let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES);
                 return Ok((stream, address));
             }
             Err(error) => last = error,

@@ -5,6 +5,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::disk::Disks;
 use super::server::Server;
+use super::turn::Turn;
 use crate::node::{MQTT_LOG, is_downlink};
 use crate::store::Answer;
 
@@ -52,8 +53,18 @@ impl Answers {
 
     /// Hands the answers to the node until the server ends.
     pub async fn deliver(mut self, server: Rc<Server>) {
-        while let Some(answer) = self.0.recv().await {
+        let mut turn = Turn::default();
+        loop {
+            let answer = match self.0.try_recv() {
+                Ok(answer) => answer,
+                Err(_) => {
+                    turn.end();
+                    let Some(answer) = self.0.recv().await else { return };
+                    answer
+                }
+            };
             server.with_node(|node, now| node.disk_answered(now, answer));
+            turn.share(server.now()).await;
         }
     }
 }

@@ -20,4 +20,5 @@ pub mod server;
 pub mod signal;
 mod store_tool;
 pub mod tls;
+mod turn;
 mod update;

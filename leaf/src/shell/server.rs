@@ -4,6 +4,7 @@
 //! touched is written directly, without waking another task. Only a socket that would block gets a
 //! waiting writer.
 
+use socket2::SockRef;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -26,6 +27,7 @@ use super::disk::Disks;
 use super::host::Host;
 use super::listener::Listener;
 use super::tls::{self, ServerTls, TlsStream};
+use super::turn::{self, Turn};
 use super::{dial, resolver};
 use crate::auth::password;
 use crate::config::{ClientTls, HandshakeFirst, Secret};
@@ -35,6 +37,8 @@ use websocket::Framing;
 
 /// Bytes read at once, by all connections into the same buffer.
 const READ_BYTES: usize = 256 * 1024;
+/// The same of a link to a hub, which mostly brings small answers to what was sent: a few hundred of them are a turn.
+const LINK_READ_BYTES: usize = 16 * 1024;
 /// Pieces of a queue written at once.
 const SLICES_MAX: usize = 32;
 /// Plain bytes turned into TLS records at once; no more waits behind a slow socket in cipher.
@@ -123,6 +127,8 @@ struct Socket {
     waiting: Cell<bool>,
     writer: RefCell<Option<AbortHandle>>,
     closed: Cell<bool>,
+    /// What the kernel keeps for it unsent at most, bytes; 0 is as much as it likes.
+    unsent_max: Cell<u32>,
     /// Its last words are on their way: what it still sends is read, so that they are not lost over it.
     lingers: Cell<bool>,
     reader: RefCell<Option<Waker>>,
@@ -289,7 +295,7 @@ impl Server {
         }
     }
 
-    /// Writes until nothing waits (`true`) or the socket would block (`false`).
+    /// Writes until nothing waits (`true`), or the socket would block or the turn that began `now` is over (`false`).
     fn write_some(&self, socket: &Socket, now: Nanos) -> io::Result<bool> {
         if socket.tls.borrow().is_some() {
             return self.write_tls(socket, now);
@@ -298,14 +304,19 @@ impl Server {
             return self.write_frames(socket, framing, now);
         }
         let mut node = self.node.borrow_mut();
+        let mut wrote = false;
         loop {
             let Some(queue) = node.output(socket.id).filter(|queue| !queue.is_empty()) else { return Ok(true) };
+            if std::mem::replace(&mut wrote, true) && turn::is_over(now, self.now()) {
+                return Ok(false);
+            }
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let count = queue.slices(&mut slices);
             match socket.write.try_write_vectored(&slices[..count]) {
                 Ok(n) => node.sent(now, socket.id, n),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     node.blocked(now, socket.id);
+                    socket.keep_little(node.unsent_max(socket.id));
                     return Ok(false);
                 }
                 Err(error) => return Err(error),
@@ -317,6 +328,7 @@ impl Server {
         let mut tls = socket.tls.borrow_mut();
         let Some(tls) = tls.as_mut() else { return Ok(true) };
         let mut node = self.node.borrow_mut();
+        let mut wrote = false;
         loop {
             tls.stream.take_output(&mut tls.cipher);
             while !tls.cipher.is_empty() {
@@ -324,6 +336,7 @@ impl Server {
                     Ok(n) => drop(tls.cipher.drain(..n)),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         node.blocked(now, socket.id);
+                        socket.keep_little(node.unsent_max(socket.id));
                         return Ok(false);
                     }
                     Err(error) => return Err(error),
@@ -332,6 +345,9 @@ impl Server {
             tls.cipher.shrink_to(0);
             if tls.stream.is_handshaking() {
                 return Ok(true);
+            }
+            if std::mem::replace(&mut wrote, true) && turn::is_over(now, self.now()) {
+                return Ok(false);
             }
             let Some(queue) = node.output(socket.id) else { return Ok(true) };
             let front = queue.front();
@@ -356,7 +372,9 @@ impl Server {
         let server = self.clone();
         let writer = socket.clone();
         let task = spawn_local(async move {
+            let mut turn = Turn::default();
             while !socket.closed.get() {
+                turn.share(server.now()).await;
                 if socket.write.writable().await.is_err() || socket.closed.get() {
                     break;
                 }
@@ -456,7 +474,8 @@ impl Server {
 
     /// Serves a connection that this side made, once the node has its `id`.
     pub(super) async fn serve_dialled(self: Rc<Self>, id: ConnId, stream: TcpStream, remote: SocketAddr) {
-        let reader = self.clone().reader(id, stream, remote);
+        let mut reader = self.clone().reader(id, stream, remote);
+        reader.most = LINK_READ_BYTES;
         // What the node had to say before there was a socket.
         self.pump(self.now());
         reader.run().await;
@@ -471,6 +490,7 @@ impl Server {
             waiting: Cell::new(false),
             writer: RefCell::default(),
             closed: Cell::new(false),
+            unsent_max: Cell::new(0),
             lingers: Cell::new(false),
             reader: RefCell::default(),
             tls: RefCell::default(),
@@ -483,7 +503,7 @@ impl Server {
             }
             sockets[id.slot()] = Some(socket.clone());
         }
-        Reader { server: self, socket, read, remote, early: RefCell::default() }
+        Reader { server: self, socket, read, remote, most: READ_BYTES, early: RefCell::default() }
     }
 
     /// Begins TLS on a connection that this side made.
@@ -539,6 +559,13 @@ async fn last_words(socket: &Socket, farewell: OutQueue, reason: CloseReason) {
 }
 
 impl Socket {
+    /// What waits in the kernel for the network cannot be overtaken any more: it is to be about what the link moves in a moment.
+    fn keep_little(&self, unsent_max: Option<u32>) {
+        let Some(bytes) = unsent_max.filter(|&bytes| bytes != self.unsent_max.replace(bytes)) else { return };
+        // A kernel that does not know this keeps more, and all else holds.
+        let _ = SockRef::from(self.write.as_ref()).set_tcp_notsent_lowat(bytes);
+    }
+
     fn wake(&self) {
         if let Some(waker) = self.reader.take() {
             waker.wake();
@@ -552,6 +579,8 @@ struct Reader {
     socket: Rc<Socket>,
     read: OwnedReadHalf,
     remote: SocketAddr,
+    /// Bytes read at once at most.
+    most: usize,
     /// While a handshake lasts: what came with its last bytes; of a WebSocket, all of it.
     early: RefCell<Option<Vec<u8>>>,
 }
@@ -565,9 +594,20 @@ enum Read {
 
 impl Reader {
     async fn run(mut self) {
+        let mut turn = Turn::default();
         loop {
-            let reason = match poll_fn(|cx| self.poll(cx)).await {
-                Some(Read::Bytes) => continue,
+            let next = poll_fn(|cx| {
+                let next = self.poll(cx);
+                if next.is_pending() {
+                    turn.end();
+                }
+                next
+            });
+            let reason = match next.await {
+                Some(Read::Bytes) => {
+                    turn.share(self.server.now()).await;
+                    continue;
+                }
                 Some(Read::End) => CloseReason::ClientClosed,
                 Some(Read::Failed) => CloseReason::ReadError,
                 // Boxed, for its buffer would be a part of every connection.
@@ -612,7 +652,7 @@ impl Reader {
             return Poll::Pending;
         }
         let mut buffer = self.server.buffer.borrow_mut();
-        let mut read = ReadBuf::new(&mut buffer);
+        let mut read = ReadBuf::new(&mut buffer[..self.most]);
         match Pin::new(&mut self.read).poll_read(cx, &mut read) {
             Poll::Pending => {
                 drop(buffer);

@@ -46,7 +46,7 @@ impl World {
         let leaf = format!(
             "listen: 127.0.0.1:{leaf_port}\nserver_name: LEAF\nstore_dir: \"<DIR>\"\nlog_file: \"<DIR>/leaf.log\"\n\
              leafnodes {{ ping_interval: \"300ms\", ping_max: 1, reconnect: \"50ms\", reconnect_max: \"200ms\"\n\
-               remotes: [ {{ url: \"nats-leaf://127.0.0.1:{}\" }} ] }}\n\
+               remotes: [ {{ url: \"nats-leaf://127.0.0.1:{}\", ignore_discovered_servers: true }} ] }}\n\
              store_and_forward: [ {{ name: t, subjects: [\"telemetry.>\"] }} ]\n",
             proxy.port
         );
@@ -66,6 +66,7 @@ impl World {
 
     /// One fault, from its beginning to its end; says what it was.
     fn suffer(&mut self, dice: &mut Dice) -> &'static str {
+        self.proxy.wait_linked();
         match dice.below(8) {
             0..3 => {
                 self.proxy.set(Mode::Refusing);

@@ -2,12 +2,16 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::spawn;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often a connection looks whether it is to end.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// How long it may take until somebody connects.
+const LINKED_WITHIN: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -25,6 +29,8 @@ type State = Arc<Mutex<(Mode, u64)>>;
 pub(crate) struct Proxy {
     pub(crate) port: u16,
     state: State,
+    /// One more than the cuts there had been when the last connection came.
+    linked: Arc<AtomicU64>,
 }
 
 impl Proxy {
@@ -34,6 +40,8 @@ impl Proxy {
         let port = listener.local_addr().unwrap().port();
         let state: State = Arc::new(Mutex::new((Mode::Open, 0)));
         let of_accepted = state.clone();
+        let linked: Arc<AtomicU64> = Arc::default();
+        let told = linked.clone();
         spawn(move || {
             for accepted in listener.incoming().flatten() {
                 let (mode, cuts) = *of_accepted.lock().unwrap();
@@ -41,6 +49,7 @@ impl Proxy {
                     continue;
                 }
                 let Ok(beyond) = TcpStream::connect(("127.0.0.1", target)) else { continue };
+                told.store(cuts + 1, Ordering::Relaxed);
                 let pairs = [(&accepted, &beyond), (&beyond, &accepted)];
                 for (from, to) in pairs.map(|(from, to)| (from.try_clone().unwrap(), to.try_clone().unwrap())) {
                     let state = of_accepted.clone();
@@ -48,7 +57,17 @@ impl Proxy {
                 }
             }
         });
-        Self { port, state }
+        Self { port, state, linked }
+    }
+
+    /// Waits until there is a connection that was made after the last cut: there is something to break, and nobody has found a way
+    /// past this proxy.
+    pub(crate) fn wait_linked(&self) {
+        let started = Instant::now();
+        while self.linked.load(Ordering::Relaxed) != self.state.lock().unwrap().1 + 1 {
+            assert!(started.elapsed() < LINKED_WITHIN, "nobody comes to the proxy any more");
+            std::thread::sleep(LOOK_EVERY);
+        }
     }
 
     pub(crate) fn set(&self, mode: Mode) {
