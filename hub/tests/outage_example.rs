@@ -34,6 +34,10 @@ fn it_runs_and_loses_nothing() {
     let line = text.lines().find(|line| line.contains("were acknowledged")).unwrap();
     let [acknowledged, at_hub, lost, _] = numbers(line)[..] else { panic!("{line}") };
     assert!(acknowledged > 1000 && at_hub >= acknowledged && lost == 0, "{line}");
+    // Without that the link had only been said to fail.
+    let line = text.lines().find(|line| line.contains("waited.")).unwrap();
+    let waited = *numbers(line).last().unwrap();
+    assert!(waited > acknowledged / 20, "{waited} of {acknowledged} waited at most: {line}");
     let svg = std::fs::read_to_string(&plot).unwrap();
     let _ = std::fs::remove_file(plot);
     for fault in ["link cut<", "link silent<", "link cut, leaf killed<"] {

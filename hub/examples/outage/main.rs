@@ -91,7 +91,7 @@ fn run(options: &Options) -> ExitCode {
         }
     }
     let counts = ledger.final_counts();
-    screen.summary(&counts, &schedule, samples.last().map_or(Duration::ZERO, |last| last.at));
+    screen.summary(&counts, &schedule, &samples);
     if let Some(path) = &options.plot {
         match std::fs::write(path, plot::draw(&samples)) {
             Ok(()) => println!("The picture is in {}.", path.display()),

@@ -68,11 +68,13 @@ impl Screen {
         let _ = stdout().write_all(text.as_bytes());
     }
 
-    pub(crate) fn summary(&self, counts: &Counts, schedule: &Schedule, took: Duration) {
+    pub(crate) fn summary(&self, counts: &Counts, schedule: &Schedule, samples: &[Sample]) {
         let Counts { published, acknowledged, at_hub, lost, repeated, .. } = counts;
+        let took = samples.last().map_or(Duration::ZERO, |last| last.at);
+        let most = samples.iter().map(|sample| sample.counts.backlog).max().unwrap_or(0);
         println!();
         println!(
-            "In {:.1} s, {:.1} of them without a link, 20 sensors published {published} readings.",
+            "In {:.1} s, {:.1} of them without a link, 20 sensors published {published} readings; up to {most} waited.",
             took.as_secs_f64(),
             schedule.without_link().as_secs_f64()
         );
