@@ -439,10 +439,10 @@ fn a_command_waits_for_who_listens_and_comes_once() {
     car.say("PUB telemetry.c 4\r\nhere\r\n");
     car.until("here");
     // What it publishes afterwards has arrived at the hub: so had the other one, if it had gone there.
-    giver.say("SUB answer 1\r\n");
+    giver.say("SUB done 1\r\n");
     while !giver.so_far().contains(&"last".to_owned()) {
         assert!(started.elapsed() < 2 * DRAINED_WITHIN, "nothing goes up");
-        car.say("PUB answer 4\r\nlast\r\n");
+        car.say("PUB done 4\r\nlast\r\n");
         car.so_far();
     }
     assert_eq!(Stream::connect(world.hub_port).messages(), 2, "what is published here stays here");
