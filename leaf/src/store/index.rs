@@ -196,6 +196,7 @@ impl Segment {
         self.finished = true;
         self.subjects.extend(std::mem::take(&mut self.tally));
         self.subjects.sort_unstable();
+        self.subjects.shrink_to_fit();
         self.marks.shrink_to_fit();
     }
 

@@ -341,6 +341,7 @@ impl Opening {
         }
         let mut history = footer.history.unwrap_or_default().into_iter();
         let keep = self.log.settings.msgs_per_subject_max;
+        segment.subjects.reserve_exact(footer.subjects.len());
         for (name, count, (last, bytes)) in footer.subjects {
             let numbers = history.next();
             segment.unlisted |= keep > 1 && numbers.is_none() && count > 0;
