@@ -18,7 +18,7 @@ fuzz_target!(|data: &[u8]| {
     }
     let at = if data.first().is_some_and(|byte| byte % 4 == 0) { 0 } else { 1024 };
     disk.perform(&Op::Write(file, at, data.to_vec())).ok();
-    let _ = verify::inspect(&mut disk, file, &mut |_| {});
+    let _ = verify::inspect(&mut disk, None, file, &mut |_| {});
     let Ok((log, _)) = Log::open(&mut disk, settings, 0, 1, None) else { return };
     let mut reader = Reader::new(0);
     while let Ok(Some(_)) = reader.next(&log, &mut disk) {}

@@ -156,7 +156,7 @@ fn cat(dir: &Path, first: &str, filter: &str) -> Result<bool, String> {
 
 fn verify(dir: &Path) -> Result<bool, String> {
     let mut disk = directory(dir)?;
-    let found = verify::inspect_all(&mut disk, &mut |_, _| {}).map_err(|error| error.to_string())?;
+    let found = verify::inspect_all(&mut disk, None, &mut |_, _| {}).map_err(|error| error.to_string())?;
     let mut sound = true;
     for (file, inspection) in &found {
         let (first, last) = inspection.seqs.unwrap_or((0, 0));
@@ -192,7 +192,7 @@ fn repair(dir: &Path) -> Result<bool, String> {
     let mut bytes = 0;
     let mut seed = [0; 4];
     getrandom::fill(&mut seed).map_err(|error| format!("no randomness: {error}"))?;
-    let repaired = repair::repair(&mut disk, now, u32::from_le_bytes(seed), &mut |file, damage, dropped| {
+    let repaired = repair::repair(&mut disk, None, now, u32::from_le_bytes(seed), &mut |file, damage, dropped| {
         bytes += dropped.len();
         drop_to(&mut out, &side, file, damage, dropped)
             .map_err(|error| format!("cannot write {}: {error}", side.display()))
