@@ -1,5 +1,7 @@
 //! Makes a damaged log whole: all that is good stays, what is not is handed out.
 
+use std::sync::Arc;
+
 use super::erase;
 use super::frame::Frame;
 use super::keys::Keys;
@@ -9,7 +11,7 @@ use super::rewrite::Rewrite;
 use super::segment::{DATA_OFFSET, Head};
 use super::verify::{self, Damage};
 use super::walk::{Step, Walk};
-use super::{Disk, FileId, Kind, Time, Want};
+use super::{Disk, FileId, Kind, Log, Settings, Time, Want};
 
 /// Is shown a file, a stretch of it and the bytes there.
 pub type Dropped<'a> = dyn FnMut(FileId, &Damage, &[u8]) -> Result<(), String> + 'a;
@@ -70,6 +72,31 @@ fn finish_erasing(disk: &mut dyn Disk, keys: Option<&Keys>) -> Result<(), OpenEr
     }
     // Its deletion is noted when the log is opened: the draft stays.
     erase::finish(disk, keys, &heads).map(|_| ())
+}
+
+/// Writes every segment again that is not encrypted with the current key of `keys`; how many that were.
+///
+/// # Errors
+/// When the disk does not do what it must, or, with nothing changed yet, a segment is damaged or its own key not there.
+pub fn encrypt(disk: &mut dyn Disk, keys: &Arc<Keys>, now: Time, salt: u32) -> Result<u64, OpenError> {
+    // What a crash left unfinished goes first, that of an earlier run too.
+    let settings = Settings { keys: Some(keys.clone()), ..Settings::default() };
+    drop(Log::open(disk, settings, now, salt.into(), None)?);
+    let found = verify::inspect_all(disk, Some(keys), &mut |_, _| {})?;
+    for (file, inspection) in &found {
+        if inspection.headless || !inspection.damage.is_empty() {
+            return Err(OpenError::Disk(format!("{file} is damaged: repair it first")));
+        }
+    }
+    let mut written = 0;
+    for (at, (file, inspection)) in found.iter().enumerate() {
+        let Some(old) = head(disk, *file, Some(keys))?.filter(|head| !head.frame.is_current(Some(keys))) else {
+            continue;
+        };
+        rewrite(disk, &old, inspection.end, false, now, Frame::new(salt.wrapping_add(at as u32), Some(keys)))?;
+        written += 1;
+    }
+    Ok(written)
 }
 
 fn head(disk: &mut dyn Disk, file: FileId, keys: Option<&Keys>) -> Result<Option<Head>, OpenError> {

@@ -6,6 +6,7 @@ use super::*;
 mod compaction;
 mod encrypted;
 mod erasing;
+mod format;
 mod purging;
 mod scripted;
 mod simulation;

@@ -69,7 +69,7 @@ fn nothing_can_be_read_without_the_key() {
 
 #[test]
 fn a_flipped_bit_costs_one_encrypted_record() {
-    flip_bits(&Settings { segment_bytes: 64 * 1024, ..with(1, None, 1) }, 73);
+    flip_bits(&Settings { segment_bytes: 64 * 1024, ..with(1, None, 1) }, 397);
 }
 
 #[test]
