@@ -68,7 +68,7 @@ impl fmt::Display for OpenError {
         match self {
             Self::Disk(text) => f.write_str(text),
             Self::Version(file, version) => {
-                write!(f, "{file} has format {version}, which this program does not know: use a newer one")
+                write!(f, "{file} has a format (version {version}) that this program does not know: use a newer one")
             }
             Self::Locked(file, lock) => write!(f, "{file} {lock}"),
         }

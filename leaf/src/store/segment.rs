@@ -43,7 +43,7 @@ pub(super) fn footer_at(end: u64) -> u64 {
 pub(super) enum NoHead {
     /// Neither copy is whole.
     Damaged,
-    /// It is of a version that is not known.
+    /// It is of a version that is not known, or says something about itself that is not known in this one.
     Version(u16),
 }
 
@@ -130,6 +130,9 @@ impl Head {
             return Err(NoHead::Version(version));
         }
         let flags = u16::from_le_bytes([copy[10], copy[11]]);
+        if flags & !(AFTER_TORN | SEALED) != 0 {
+            return Err(NoHead::Version(version));
+        }
         let seal = if flags & SEALED != 0 { Some(decode_seal(sector)?) } else { None };
         let head = Self {
             file: FileId { segment: u64_at(copy, 16), generation: u32_at(copy, 24) },
@@ -153,8 +156,11 @@ impl Head {
 fn decode_seal(sector: &[u8]) -> Result<(Sealed, [u8; 16]), NoHead> {
     let part = sector.get(HEAD_BYTES..).and_then(|rest| rest.first_chunk::<SEAL_BYTES>()).ok_or(NoHead::Damaged)?;
     let (fields, crc) = part.split_last_chunk::<4>().ok_or(NoHead::Damaged)?;
-    if crc32fast::hash(fields) != u32::from_le_bytes(*crc) || u32_at(fields, 0) != CIPHER {
+    if crc32fast::hash(fields) != u32::from_le_bytes(*crc) {
         return Err(NoHead::Damaged);
+    }
+    if u32_at(fields, 0) != CIPHER {
+        return Err(NoHead::Version(VERSION));
     }
     let (mut key, mut random, mut tag) = ([0; 8], [0; 16], [0; 16]);
     key.copy_from_slice(&fields[4..12]);

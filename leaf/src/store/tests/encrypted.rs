@@ -69,7 +69,7 @@ fn nothing_can_be_read_without_the_key() {
 
 #[test]
 fn a_flipped_bit_costs_one_encrypted_record() {
-    flip_bits(&Settings { segment_bytes: 64 * 1024, ..with(1, None, 1) }, 397);
+    flip_bits(&Settings { segment_bytes: 64 * 1024, ..with(1, None, 1) }, 1597);
 }
 
 #[test]
@@ -169,4 +169,52 @@ fn repairs_with_the_key_alone() {
     assert!(report.is_clean(), "{report:?}");
     assert!((99..=100).contains(&log.state().messages), "{:?}", log.state());
     assert!(!shows(&bytes(&mut disk), b"secret"));
+}
+
+/// Does so many operations, and then nothing.
+struct Until<'a>(&'a mut SimDisk, u64);
+
+impl Disk for Until<'_> {
+    fn perform(&mut self, op: &Op) -> Result<(), DiskError> {
+        self.1 = self.1.checked_sub(1).ok_or(DiskError::Failed("the power is gone".to_owned()))?;
+        self.0.perform(op)
+    }
+
+    fn list(&mut self) -> std::io::Result<Vec<FileId>> {
+        self.0.list()
+    }
+
+    fn read(&mut self, file: FileId, offset: u64, bytes: &mut [u8]) -> std::io::Result<usize> {
+        self.0.read(file, offset, bytes)
+    }
+}
+
+/// All segments are written again with a new key while the power goes at any moment: nothing is lost, and the second try
+/// finishes it.
+#[test]
+fn a_change_of_keys_may_be_interrupted() {
+    let mut made = SimDisk::new(1);
+    let (mut log, _) = opened(&mut made, &small());
+    fill(&mut log, &mut made, 40);
+    let (mut log, _) = opened(&mut made, &with(1, None, 1));
+    fill(&mut log, &mut made, 40);
+    let wanted = all(&log, &mut made, "");
+    let old = made.list().unwrap().len() as u64;
+    for ops in 0.. {
+        let mut disk = made.clone();
+        let keys = with(2, Some(1), 2).keys.unwrap();
+        let first = repair::encrypt(&mut Until(&mut disk, ops), &keys, 9, 3);
+        if first.is_ok() {
+            assert!(first == Ok(old) && ops > 8 * old, "{first:?} after {ops} operations");
+            return;
+        }
+        disk.crash();
+        // As a server finds it, and as it is left by the second try.
+        let (log, report) = opened(&mut disk.clone(), &with(2, Some(1), 3));
+        assert!(report.damage.is_empty() && all(&log, &mut disk.clone(), "") == wanted, "{ops}: {report:?}");
+        let keys = with(2, Some(1), 4).keys.unwrap();
+        repair::encrypt(&mut disk, &keys, 9, 3).unwrap_or_else(|error| panic!("{ops}: {error}"));
+        let (log, report) = opened(&mut disk, &with(2, None, 5));
+        assert!(report.damage.is_empty() && all(&log, &mut disk, "") == wanted, "{ops}: {report:?}");
+    }
 }
