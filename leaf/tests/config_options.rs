@@ -366,3 +366,39 @@ fn exports_and_imports() {
     let text = format!("accounts {{ {}\n {} }}", ring("A", "B"), ring("B", "A"));
     assert_eq!(bad(&text), "t.conf:1:0: Error adding service import \"s\": import forms a cycle");
 }
+
+#[test]
+fn store_encryption() {
+    const HEX: &str = "30e4f1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f708192a3b4c5d6e";
+    const BASE64: &str = "MOTxorPE1eb3CBkqO0xdbn+AkaKzxNXm9wgZKjtMXW4=";
+    let encryption =
+        |memory: Memory| memory.read().unwrap_or_else(|errors| panic!("{errors}")).store_encryption.unwrap();
+    let written = encryption(Memory::new(&format!("store_encryption {{ key: \"{HEX}\", cipher: chacha }}")));
+    assert_eq!(written.previous, None);
+    for value in [HEX, BASE64] {
+        let by_variable = Memory::new("store_encryption: { key_env: STORE_KEY }").variable("STORE_KEY", value);
+        assert_eq!(encryption(by_variable), written, "{value}");
+        let quoted = format!("\"{value}\"");
+        let by_variable = Memory::new("store_encryption: { key: $STORE_KEY }").variable("STORE_KEY", &quoted);
+        assert_eq!(encryption(by_variable), written, "{value}");
+        let file = Memory::new("store_encryption { key_file: k, prev_key_file: \"p\" }");
+        let file = encryption(file.file("k", &format!("{value}\n")).file("p", &HEX.replace('3', "4")));
+        assert!(file.key == written.key && file.previous.is_some_and(|previous| previous != written.key));
+    }
+    for (block, complaint) in [
+        ("{ key: secret }", "key of store_encryption: a key is 32 random bytes"),
+        ("{ key_file: none }", "t.conf:1:19: key file \"none\":"),
+        ("{ key_file: t.conf }", "key file \"t.conf\": a key is 32 random bytes"),
+        ("{ key_env: NO_KEY }", "environment variable \"NO_KEY\": not set"),
+        ("{ cipher: chacha }", "store_encryption needs key_file, key_env or key"),
+        ("{ cipher: aes, key_file: t.conf }", "\"aes\" is not supported yet"),
+        ("{ cipher: rot13, key_file: t.conf }", "unknown cipher \"rot13\""),
+        ("{ tpm: {}, key_file: t.conf }", "unknown field \"tpm\""),
+        ("yes", "map"),
+    ] {
+        let said = bad(&format!("store_encryption {block}"));
+        assert!(said.contains(complaint) && !said.contains("secret"), "{block}: {said}");
+    }
+    let both = bad(&format!("store_encryption {{ key_file: k, key: \"{HEX}\" }}"));
+    assert!(both.contains("given twice") && !both.contains(HEX), "{both}");
+}

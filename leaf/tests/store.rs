@@ -7,16 +7,42 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use leaf::shell::disk::Directory;
 use leaf::shell::hammer;
+use leaf::shell::store_keys::KEY_VARIABLE;
 use leaf::store::sim::Dice;
-use leaf::store::{Append, Log, Reader, Settings};
+use leaf::store::{Append, Key, Keys, Log, Reader, Settings};
 
 /// A moment in November 2023.
 const NOW: i64 = 1_700_000_000_000_000_000;
+
+const KEY: &str = "30e4f1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f708192a3b4c5d6e";
+
+fn keys(text: &str) -> Arc<Keys> {
+    let noise = std::array::from_fn(|at| (std::process::id() as usize + at) as u8);
+    Arc::new(Keys::new(Key::parse(text.as_bytes(), "a test").unwrap(), None, &noise.into()))
+}
+
+/// A process that is just being made has all that this one has open, the locks of logs too: while it is made, no test may
+/// have one. (The process closes them before it does anything else.)
+static QUIET: Mutex<()> = Mutex::new(());
+
+fn quiet() -> MutexGuard<'static, ()> {
+    QUIET.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn spawn(command: &mut Command) -> Child {
+    let _quiet = quiet();
+    command.spawn().unwrap()
+}
+
+fn output(command: &mut Command) -> Output {
+    spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped())).wait_with_output().unwrap()
+}
 
 /// A directory of its own for each test, removed afterwards.
 struct Scratch(PathBuf);
@@ -36,7 +62,7 @@ impl Drop for Scratch {
 }
 
 fn store(command: &str, dir: &Path) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_petiole-leaf")).args(["store", command]).arg(dir).output().unwrap()
+    output(Command::new(env!("CARGO_BIN_EXE_petiole-leaf")).args(["store", command]).arg(dir))
 }
 
 fn said(output: &Output) -> String {
@@ -45,8 +71,13 @@ fn said(output: &Output) -> String {
 
 /// A log of so many messages, each a commit of its own.
 fn fill(dir: &Path, count: u64) {
+    fill_with(dir, count, None);
+}
+
+fn fill_with(dir: &Path, count: u64, key: Option<&str>) {
+    let _quiet = quiet();
     let mut disk = Directory::open(dir).unwrap();
-    let settings = Settings { segment_bytes: 64 * 1024, ..Settings::default() };
+    let settings = Settings { segment_bytes: 64 * 1024, keys: key.map(keys), ..Settings::default() };
     let (mut log, _) = Log::open(&mut disk, settings, NOW, 1, None).unwrap();
     for at in 1..=count {
         let (subject, payload) = (format!("a.{}", at % 3), format!("payload {at}"));
@@ -74,8 +105,7 @@ fn shows_what_a_log_holds() {
     let all = said(&store("cat", &dir));
     assert_eq!(all.lines().count(), 200);
     assert_eq!(all.lines().nth(6), Some("7 2023-11-14T22:13:20Z a.1 payload 7"));
-    let some = Command::new(env!("CARGO_BIN_EXE_petiole-leaf"));
-    let some = { some }.args(["store", "cat"]).arg(&dir).args(["190", "a.2"]).output().unwrap();
+    let some = store_with(&["cat", dir.to_str().unwrap(), "190", "a.2"]);
     let numbers: Vec<&str> = std::str::from_utf8(&some.stdout).unwrap().lines().map(|l| &l[..3]).collect();
     assert_eq!(numbers, ["191", "194", "197", "200"]);
     let verified = store("verify", &dir);
@@ -129,6 +159,7 @@ fn finds_and_repairs_damage() {
     assert_eq!(dropped.windows(6).filter(|window| *window == b"rotten").count(), 2);
     let verified = store("verify", dir);
     assert!(verified.status.success(), "{}", said(&verified));
+    let _quiet = quiet();
     let mut disk = Directory::open(dir).unwrap();
     let (log, report) = Log::open(&mut disk, Settings::default(), 0, 1, None).unwrap();
     assert!(report.is_clean(), "{report:?}");
@@ -141,6 +172,75 @@ fn finds_and_repairs_damage() {
     assert!(seqs.iter().copied().eq((1..=300).filter(|seq| ![20, 280].contains(seq))));
 }
 
+/// Runs a command with arguments of its own.
+fn store_with(arguments: &[&str]) -> Output {
+    output(Command::new(env!("CARGO_BIN_EXE_petiole-leaf")).arg("store").args(arguments))
+}
+
+/// All that the tools do, on an encrypted log: with its key, without it, and with another.
+#[test]
+fn encrypted_logs_need_their_key() {
+    let scratch = Scratch::new("encrypted");
+    let dir = scratch.0.join("log");
+    fill_with(&dir, 300, Some(KEY));
+    let made = said(&store_with(&["key"]));
+    assert!(made.trim() != said(&store_with(&["key"])).trim() && Key::parse(made.as_bytes(), "").is_ok(), "{made}");
+    let file = |name: &str, text: &str| {
+        let path = scratch.0.join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (right, wrong, none) = (file("right", &format!("{KEY}\n")), file("wrong", &made), file("none", "secret\n"));
+    let path = dir.to_str().unwrap();
+    let listed = said(&store_with(&["cat", path, "--key-file", &right, "299"]));
+    assert_eq!(listed.lines().map(|line| &line[..3]).collect::<Vec<_>>(), ["299", "300"], "{listed}");
+    let by_variable =
+        output(Command::new(env!("CARGO_BIN_EXE_petiole-leaf")).args(["store", "info", path]).env(KEY_VARIABLE, KEY));
+    assert!(said(&by_variable).contains("messages   300"));
+    let id = Key::parse(KEY.as_bytes(), "").unwrap().id();
+    for (option, text) in [
+        (None, format!(".000.seg is encrypted with key {id}, and no key is given")),
+        (Some(&wrong), format!("is encrypted with key {id}; given is")),
+        (Some(&none), format!("key file {none}: a key is 32 random bytes")),
+    ] {
+        for command in ["info", "cat"] {
+            let option = option.map(|file| format!("--key-file={file}"));
+            let refused = store_with(&[&[command, path][..], option.as_deref().as_slice()].concat());
+            assert!(!refused.status.success() && said(&refused).contains(&text), "{text}: {}", said(&refused));
+            assert!(said(&refused).contains(path) || text.starts_with("key file"), "{}", said(&refused));
+        }
+    }
+    // Without the key verify finds what is damaged, and says what it cannot know.
+    let verified = store_with(&["verify", path]);
+    let text = said(&verified);
+    assert!(verified.status.success() && text.contains("what is in them cannot be told"), "{text}");
+    let segment = dir.join("0000000001.000.seg");
+    fs::File::options().write(true).open(&segment).unwrap().write_all_at(b"rotten", 20_000).unwrap();
+    for options in [&["verify", path][..], &["verify", path, "--key-file", &right]] {
+        let verified = store_with(options);
+        assert!(
+            !verified.status.success() && said(&verified).matches("are damaged").count() == 1,
+            "{}",
+            said(&verified)
+        );
+    }
+    let refused = store_with(&["repair", path]);
+    assert!(!refused.status.success() && said(&refused).contains("no key is given"), "{}", said(&refused));
+    let repaired = said(&store_with(&["repair", path, "--key-file", &right]));
+    assert!(repaired.starts_with("1 segments written again"), "{repaired}");
+    // Another key for all of it; the old one is of no use afterwards.
+    let changed = said(&store_with(&["encrypt", path, "--key-file", &wrong, "--prev-key-file", &right]));
+    let segments = fs::read_dir(&dir)
+        .unwrap()
+        .filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|extension| extension == "seg"));
+    assert_eq!(changed.trim(), format!("{} segments written again", segments.count()));
+    let verified = store_with(&["verify", path, "--key-file", &wrong]);
+    assert!(verified.status.success() && !said(&verified).contains("cannot be told"), "{}", said(&verified));
+    assert!(!store_with(&["info", path, "--key-file", &right]).status.success());
+    let info = said(&store_with(&["info", path, "--key-file", &wrong]));
+    assert!(info.contains("messages   299") || info.contains("messages   300"), "{info}");
+}
+
 /// A process that appends with all its might is killed again and again: what it said it had is there, every time.
 /// `PETIOLE_KILLS` says how often (500).
 #[test]
@@ -150,12 +250,15 @@ fn survives_kill_9() {
     let mut dice = Dice::new(std::process::id().into());
     let (mut said, mut rounds) = (0, 0);
     for kill in 0..kills {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_petiole-leaf"))
-            .args(["store", "hammer"])
-            .arg(&scratch.0)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        // From half way on the log is encrypted.
+        let key = (kill >= kills / 2).then_some(KEY);
+        let mut child = spawn(
+            Command::new(env!("CARGO_BIN_EXE_petiole-leaf"))
+                .envs(key.map(|key| (KEY_VARIABLE, key)))
+                .args(["store", "hammer"])
+                .arg(&scratch.0)
+                .stdout(Stdio::piped()),
+        );
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let open = lines.next().unwrap().unwrap();
         let last: u64 = open.strip_prefix("open ").unwrap().parse().unwrap();
@@ -170,15 +273,17 @@ fn survives_kill_9() {
         for line in lines {
             said = line.unwrap().parse().unwrap();
         }
-        check(&scratch.0, said);
+        check(&scratch.0, said, key);
     }
     println!("{kills} kills, {rounds} commits seen, {said} messages acknowledged");
 }
 
 /// Everything up to `said` is there, as far back as the log goes.
-fn check(dir: &Path, said: u64) {
+fn check(dir: &Path, said: u64, key: Option<&str>) {
+    let _quiet = quiet();
     let mut disk = Directory::open(dir).unwrap();
-    let (log, report) = Log::open(&mut disk, hammer::settings(), 0, 1, None).unwrap();
+    let (log, report) =
+        Log::open(&mut disk, Settings { keys: key.map(keys), ..hammer::settings() }, 0, 1, None).unwrap();
     assert!(report.unreadable.is_empty() && report.lost == 0, "{report:?}");
     let state = log.state();
     assert!(state.last_seq >= said, "{said} were acknowledged: {state:?}");

@@ -1,6 +1,7 @@
 //! What the durable log costs, beside JetStream of a nats-server on the same disk in the same run.
 //!
-//! `cargo bench -p petiole-leaf --bench store [-- --quick] [-- --dir DIR]`; a nats-server is taken from the PATH. Prints a table.
+//! `cargo bench -p petiole-leaf --bench store [-- --quick] [-- --dir DIR] [-- --encryption]`; a nats-server is taken from the PATH.
+//! Prints a table; with `--encryption` only what encryption costs.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads clocks and files")]
 #![allow(clippy::unwrap_used, reason = "a benchmark may fail")]
@@ -9,11 +10,12 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use leaf::shell::disk::{Directory, Disks};
-use leaf::store::{Answer, Append, Log, LogId, Order, Reader, Settings};
+use leaf::store::{Answer, Append, Key, Keys, Log, LogId, Order, Reader, Settings};
 
 mod jetstream;
 mod proc;
@@ -32,10 +34,14 @@ struct Running {
 
 impl Running {
     fn open(directory: &Path) -> Result<Self> {
+        Self::open_with(directory, Settings::default())
+    }
+
+    fn open_with(directory: &Path, settings: Settings) -> Result<Self> {
         let (tell, answers) = channel();
         let mut disks = Disks::start(move |answer| drop(tell.send(answer)))?;
         let directory = directory.to_owned();
-        disks.order(Order::Open { log: ID, directory, settings: Settings::default(), now: 0, seed: 1, trusted: None });
+        disks.order(Order::Open { log: ID, directory, settings, now: 0, seed: 1, trusted: None });
         match answers.recv()? {
             Answer::Opened { result, .. } => Ok(Self { log: result.map_err(|e| e.to_string())?.0, disks, answers }),
             other => Err(format!("{other:?}").into()),
@@ -77,7 +83,17 @@ struct Cost {
 
 /// Appends with so many outstanding, for a while.
 fn appends(directory: &Path, outstanding: u64, size: usize, lasting: Duration) -> Result<Cost> {
-    let mut running = Running::open(directory)?;
+    appends_with(directory, Settings::default(), outstanding, size, lasting)
+}
+
+fn appends_with(
+    directory: &Path,
+    settings: Settings,
+    outstanding: u64,
+    size: usize,
+    lasting: Duration,
+) -> Result<Cost> {
+    let mut running = Running::open_with(directory, settings)?;
     running.drain();
     let payload = vec![b'x'; size];
     let (cpu, io, start) = (proc::cpu_time(std::process::id())?, proc::written(std::process::id())?, Instant::now());
@@ -124,6 +140,41 @@ fn batches(directory: &Path, count: u64) -> Result<f64> {
         running.drain();
     }
     Ok((proc::written(std::process::id())? - io) as f64 / (count * 100 * 200) as f64)
+}
+
+fn encrypted() -> Settings {
+    let noise = std::process::id().to_le_bytes().repeat(8);
+    let noise: [u8; 32] = noise.try_into().unwrap();
+    let key = Key::parse("42".repeat(32).as_bytes(), "").unwrap();
+    Settings { keys: Some(Arc::new(Keys::new(key, None, &noise.into()))), ..Settings::default() }
+}
+
+/// What encryption costs: appends and reading, with and without, in turn.
+fn encryption(directory: &Path, lasting: Duration) -> Result<()> {
+    println!("| figure | plain | encrypted |\n|---|--:|--:|");
+    for size in [128, 1024] {
+        let (mut cpu, mut written) = (Vec::new(), Vec::new());
+        for (name, settings) in [("plain", Settings::default()), ("encrypted", encrypted())] {
+            let cost = appends_with(&directory.join(format!("{name}-{size}")), settings, 256, size, lasting)?;
+            cpu.push(format!("{:.2} us", cost.cpu.as_secs_f64() * 1e6));
+            written.push(format!("{:.2}", cost.written));
+        }
+        row(&format!("CPU of a synced append, {size} B, 256 outstanding"), cpu.remove(0), cpu.remove(0));
+        row(&format!("device bytes of it for each byte, {size} B"), written.remove(0), written.remove(0));
+    }
+    let mut rates = Vec::new();
+    for (name, settings) in [("plain-128", Settings::default()), ("encrypted-128", encrypted())] {
+        let mut disk = Directory::open(&directory.join(name))?;
+        let (log, _) = Log::open(&mut disk, settings, 0, 1, None).map_err(|e| e.to_string())?;
+        let (start, mut reader, mut count) = (Instant::now(), Reader::new(1), 0u64);
+        while let Some(record) = reader.next(&log, &mut disk).map_err(|e| e.to_string())? {
+            count += u64::from(record.payload.len() == 128);
+        }
+        assert_eq!(count, log.state().messages);
+        rates.push(format!("{:.2} M/s", count as f64 / start.elapsed().as_secs_f64() / 1e6));
+    }
+    row("sequential read, 128 B", rates.remove(0), rates.remove(0));
+    Ok(())
 }
 
 /// A large log, written by a process of its own, which says how much memory it has then.
@@ -239,7 +290,7 @@ fn measure(directory: &Path, quick: bool) -> Result<()> {
         ours(&format!("{what}: sequential read"), format!("{:.2} M/s", opened[3] / 1e6), "2 M/s");
         fs::remove_dir_all(&path)?;
     }
-    Ok(())
+    encryption(&fresh("encryption"), lasting)
 }
 
 fn main() -> Result<()> {
@@ -254,7 +305,12 @@ fn main() -> Result<()> {
     let directory =
         at.map_or_else(std::env::temp_dir, PathBuf::from).join(format!("petiole-bench-{}", std::process::id()));
     fs::create_dir_all(&directory)?;
-    let result = measure(&directory, words.contains(&"--quick"));
+    let quick = words.contains(&"--quick");
+    let lasting = Duration::from_secs(if quick { 2 } else { 5 });
+    let result = match words.contains(&"--encryption") {
+        true => encryption(&directory, lasting),
+        false => measure(&directory, quick),
+    };
     fs::remove_dir_all(&directory)?;
     result
 }

@@ -50,6 +50,7 @@ impl Default for Config {
             feature_flags: BTreeMap::new(),
             forwards: Vec::new(),
             durables: Vec::new(),
+            store_encryption: None,
             system_account: Some(SYSTEM_ACCOUNT.to_owned()),
             leafnodes: Leafnodes::default(),
             warnings: Vec::new(),

@@ -10,6 +10,7 @@ mod defaults;
 mod digest;
 mod durable;
 mod duration;
+mod encryption;
 mod error;
 mod exports;
 mod flags;

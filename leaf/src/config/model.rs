@@ -11,6 +11,7 @@ use super::links::Leafnodes;
 use crate::auth::jwt::{self, Token};
 use crate::outbox::Terms;
 pub use crate::store::Discard;
+use crate::store::Key;
 
 /// Everything a server needs to know before it opens a port.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,6 +72,8 @@ pub struct Config {
     pub forwards: Vec<Forward>,
     /// `durable_subscriptions` (ours): what streams at the hub hold for this leaf.
     pub durables: Vec<DurableSubscription>,
+    /// `store_encryption` (ours): with what all logs are encrypted.
+    pub store_encryption: Option<StoreEncryption>,
     /// `system_account`; `$SYS` unless named. `None` with `no_system_account`.
     pub system_account: Option<String>,
     /// `leafnodes`.
@@ -530,6 +533,15 @@ pub struct Destination {
     pub weight: u8,
     /// Only in the cluster of this name.
     pub cluster: Option<String>,
+}
+
+/// With what the logs of store-and-forward and MQTT are encrypted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreEncryption {
+    /// Encrypts what is written.
+    pub key: Key,
+    /// What was written with this one can still be read.
+    pub previous: Option<Key>,
 }
 
 /// A log of `store_and_forward`. 0 means no limit.

@@ -8,7 +8,9 @@ use super::error::{At, Error, Errors, Notes, Place};
 use super::model::Config;
 use super::operator::{self, Operators};
 use super::value::{Map, Node};
-use super::{Source, digest, durable, forward, leafnodes, limits, listen, log, mqtt, refused, tls, websocket};
+use super::{
+    Source, digest, durable, encryption, forward, leafnodes, limits, listen, log, mqtt, refused, tls, websocket,
+};
 
 /// Whether an option belongs to the group that was asked.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub(super) struct Draft {
     pub(super) authorization: Option<Authorization>,
     pub(super) accounts: Accounts,
     pub(super) operators: Operators,
+    /// `store_encryption`; its files are read later.
+    pub(super) encryption: encryption::Encryption,
     /// `leafnodes.authorization` and where it stands; its accounts may come later.
     pub(super) leaf_login: Option<(At, leafnodes::Login)>,
     pub(super) notes: Notes,
@@ -36,7 +40,7 @@ pub(super) struct Draft {
 /// Options of one idea: deals with the option `key` (in lower case) if it is one of them.
 type Group = fn(&mut Draft, key: &str, node: &Node) -> Result<Taken, Error>;
 
-const GROUPS: [Group; 13] = [
+const GROUPS: [Group; 14] = [
     listen::set,
     limits::set,
     log::set,
@@ -46,6 +50,7 @@ const GROUPS: [Group; 13] = [
     operator::set,
     forward::set,
     durable::set,
+    encryption::set,
     leafnodes::set,
     mqtt::set,
     websocket::set,
@@ -92,6 +97,7 @@ pub fn understand(tree: &Tree, source: &mut dyn Source) -> Result<Config, Errors
     }
     options(&mut draft, tree);
     operator::finish(&mut draft, source);
+    encryption::finish(&mut draft, source);
     finish(draft)
 }
 

@@ -86,6 +86,12 @@ impl Downlinks {
         }
     }
 
+    /// Where the log of a durable subscription is, if it is one.
+    pub(super) fn directory_of(&self, log: LogId) -> Option<PathBuf> {
+        let slot = is_ours(log).then(|| self.slots.get(place(log)))??;
+        Some(self.directory.join(&slot.settings.name))
+    }
+
     pub(super) fn all_ready(&self) -> bool {
         self.slots.iter().all(|slot| matches!(slot.health, Health::Open))
     }
@@ -133,7 +139,7 @@ impl Node {
         self.commands.push_back(Command::Disk(Order::Open {
             log: LogId(FIRST_LOG + at as u32),
             directory: downlinks.directory.join(&slot.settings.name),
-            settings: downlink::log_settings(&slot.settings),
+            settings: self.forwards.sealed(downlink::log_settings(&slot.settings)),
             now: wall,
             seed: downlinks.seed.wrapping_add(at as u64),
             trusted: slot.trusted,

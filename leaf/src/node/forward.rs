@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::Arc;
 use tracing::{error, info, warn};
 
 use super::{Command, ConnId, Nanos, Node, Out, Role, SECOND};
@@ -14,7 +15,7 @@ use crate::config::{Config, Forward, GLOBAL_ACCOUNT};
 use crate::link::LinkEvent;
 use crate::message::Message;
 use crate::outbox::{self, NotTaken, Outbox, Up};
-use crate::store::{Answer, FileId, LogId, OpenError, Order, Refused, Seq, State, Time};
+use crate::store::{Answer, FileId, Keys, LogId, OpenError, Order, Refused, Seq, Settings, State, Time};
 use crate::subject;
 
 /// Refusals that publishers have not been told yet; more are only counted.
@@ -90,6 +91,8 @@ pub(crate) struct Forwards {
     /// The name of a leaf whose logs have none yet.
     leaf: String,
     seed: u64,
+    /// With which the node's logs are encrypted, MQTT's too.
+    pub(super) keys: Option<Arc<Keys>>,
 }
 
 impl Forwards {
@@ -106,6 +109,11 @@ impl Forwards {
     /// The name of a leaf whose logs have none yet.
     pub(super) fn leaf(&self) -> &str {
         &self.leaf
+    }
+
+    /// The settings of a log with the keys that all logs have.
+    pub(super) fn sealed(&self, settings: Settings) -> Settings {
+        Settings { keys: self.keys.clone(), ..settings }
     }
 
     /// Whether a commit of the outbox at this place is on disk.
@@ -155,8 +163,10 @@ impl Forwards {
 
 impl Node {
     /// The logs of the configuration are to be opened; the shell waits for [`Self::forwards_ready`] before it lets anybody in.
-    pub fn open_forwards(&mut self, now: Nanos) {
+    /// They are encrypted with `keys`, those of [`Config::store_encryption`].
+    pub fn open_forwards(&mut self, now: Nanos, keys: Option<Arc<Keys>>) {
         self.now = now;
+        self.forwards.keys = keys;
         for (at, forward) in self.config.forwards.clone().into_iter().enumerate() {
             let name = forward.account.as_deref().unwrap_or(GLOBAL_ACCOUNT);
             let Some(account) = self.accounts.adopt(name) else { continue };
@@ -189,15 +199,27 @@ impl Node {
         self.forwards.all_ready() && self.downlinks.all_ready() && self.mqtt_ready()
     }
 
+    /// Where a log is.
+    pub fn log_directory(&self, log: LogId) -> PathBuf {
+        match self.forwards.slots.get(log.0 as usize) {
+            Some(slot) => self.forwards.directory.join(&slot.forward.name),
+            None => match self.downlinks.directory_of(log) {
+                Some(directory) => directory,
+                None => self.config.store_dir.join("mqtt"),
+            },
+        }
+    }
+
     fn open_log(&mut self, at: usize) {
         let wall = self.wall_time();
         let forwards = &mut self.forwards;
         let slot = &mut forwards.slots[at];
         slot.health = Health::Opening;
+        let slot = &forwards.slots[at];
         self.commands.push_back(Command::Disk(Order::Open {
             log: LogId(at as u32),
             directory: forwards.directory.join(&slot.forward.name),
-            settings: outbox::log_settings(&slot.forward),
+            settings: forwards.sealed(outbox::log_settings(&slot.forward)),
             now: wall,
             seed: forwards.seed.wrapping_add(at as u64),
             trusted: slot.trusted,

@@ -150,6 +150,7 @@ fn fixed_field(old: &Config, new: &Config) -> Option<&'static str> {
         ("MQTT", config::Mqtt::fixed(&old.mqtt) != config::Mqtt::fixed(&new.mqtt)),
         ("Websocket", !config::Websocket::same_place(old.websocket.as_ref(), new.websocket.as_ref())),
         ("StoreDir", old.store_dir != new.store_dir),
+        ("StoreEncryption", old.store_encryption != new.store_encryption),
         ("StoreAndForward", old.forwards != new.forwards),
         ("DurableSubscriptions", old.durables != new.durables),
         ("TrustedOperators", trusted(old) != trusted(new)),

@@ -2,10 +2,11 @@
 
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
 use super::disk::Disks;
-use crate::store::{Answer, Append, Log, LogId, Order, Refused, Settings, Time};
+use crate::store::{Answer, Append, Keys, Log, LogId, Order, Refused, Settings, Time};
 
 /// Messages that wait for their sync.
 const OUTSTANDING: u64 = 64;
@@ -27,13 +28,13 @@ pub fn payload(seq: u64) -> String {
 ///
 /// # Errors
 /// When the log cannot be opened or fails.
-pub(super) fn run(directory: &Path, now: Time) -> Result<bool, String> {
+pub(super) fn run(directory: &Path, now: Time, keys: Option<Arc<Keys>>) -> Result<bool, String> {
     let (tell, answers) = channel();
     let mut disks = Disks::start(move |answer| drop(tell.send(answer))).map_err(|error| error.to_string())?;
     let open = Order::Open {
         log: ID,
         directory: directory.to_owned(),
-        settings: settings(),
+        settings: Settings { keys, ..settings() },
         now,
         seed: now as u64,
         trusted: None,

@@ -1,13 +1,14 @@
 //! The node's logs and the threads that have their directories.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::disk::Disks;
 use super::server::Server;
 use super::turn::Turn;
 use crate::node::{MQTT_LOG, is_downlink};
-use crate::store::Answer;
+use crate::store::{Answer, Keys};
 
 /// What the disk threads said and the node has not heard yet. Bounded by who orders: a batch for each log, a read for each
 /// reader.
@@ -29,13 +30,13 @@ impl Answers {
         Ok((disks, Self(answers)))
     }
 
-    /// Opens the node's logs. Nothing is accepted before.
+    /// Opens the node's logs, encrypted with `keys`. Nothing is accepted before.
     ///
     /// # Errors
     /// When one cannot be opened; the text names it.
-    pub async fn open_all(&mut self, server: &Rc<Server>) -> Result<(), String> {
+    pub async fn open_all(&mut self, server: &Rc<Server>, keys: Option<Arc<Keys>>) -> Result<(), String> {
         server.set_wall_clock();
-        server.with_node(|node, now| node.open_forwards(now));
+        server.with_node(|node, now| node.open_forwards(now, keys));
         while !server.node.borrow().forwards_ready() {
             let Some(answer) = self.0.recv().await else { return Err("the disk threads have ended".to_owned()) };
             if let Answer::Opened { log, result: Err(error) } = &answer {
@@ -44,7 +45,8 @@ impl Answers {
                     log if is_downlink(log) => "the log of a durable subscription",
                     _ => "a log of store_and_forward",
                 };
-                return Err(format!("Cannot open {what}: {error}"));
+                let directory = server.node.borrow().log_directory(*log);
+                return Err(format!("Cannot open {what}, {}: {error}", directory.display()));
             }
             server.with_node(|node, now| node.disk_answered(now, answer));
         }

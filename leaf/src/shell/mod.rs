@@ -18,6 +18,7 @@ pub mod resolver;
 pub mod run;
 pub mod server;
 pub mod signal;
+pub mod store_keys;
 mod store_tool;
 pub mod tls;
 mod turn;

@@ -8,11 +8,13 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal as on_signal};
 use tokio::task::{LocalSet, spawn_local};
 use tracing::{error, info, warn};
+use zeroize::Zeroizing;
 
 use super::activation::Handed;
 use super::listener::{Listener, Open, Program, load_tls};
@@ -24,8 +26,9 @@ use super::{files, health, http, log, signal, store_tool, update};
 use crate::auth::callout::ServerKeys;
 use crate::auth::nkey;
 use crate::config::cli::{self, Invocation};
-use crate::config::{self, Config, Flags};
+use crate::config::{self, Config, Flags, StoreEncryption};
 use crate::node::{Identity, Node};
+use crate::store::Keys;
 
 /// Connections the kernel holds for us while we are busy.
 const BACKLOG: u32 = 1024;
@@ -254,6 +257,7 @@ async fn serve(program: &'static Program, started: Started<'_>) -> Result<(), St
     let is_open = flags.config.is_none() && !config.login_required();
     let (orders, inbox) = tokio::sync::mpsc::unbounded_channel();
     let worker = Worker::new(&config, inbox);
+    let keys = config.store_encryption.as_ref().map(log_keys).transpose()?;
     let mut node = Node::with_zones(config, identity, draws, Box::new(time_zone))?;
     node.hold_keys(ServerKeys::new(secret(&seed)));
     let (disks, mut answers) = Answers::start()?;
@@ -263,7 +267,7 @@ async fn serve(program: &'static Program, started: Started<'_>) -> Result<(), St
         spawn_local(worker.run(server.clone()));
         server.with_node(|node, now| node.store_opened(now, accounts));
     }
-    notifier.during("Recovering the logs", answers.open_all(&server)).await?;
+    notifier.during("Recovering the logs", answers.open_all(&server, keys)).await?;
     spawn_local(answers.deliver(server.clone()));
     spawn_local(server.clone().keep_time());
     let mut ports = Vec::new();
@@ -361,6 +365,14 @@ fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
+}
+
+/// The keys of the logs, with noise of this process alone.
+fn log_keys(encryption: &StoreEncryption) -> Result<Arc<Keys>, String> {
+    let mut noise = Zeroizing::new([0; 32]);
+    getrandom::fill(&mut *noise).map_err(|error| format!("No randomness to encrypt with: {error}"))?;
+    info!("Logs are encrypted with key {}", encryption.key.id());
+    Ok(Arc::new(Keys::new(encryption.key.clone(), encryption.previous.clone(), &noise)))
 }
 
 /// What the server's key is made of.

@@ -6,15 +6,18 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::disk::Directory;
-use super::hammer;
-use crate::store::{Disk, DiskError, FileId, Log, Op, Reader, Record, Report, Settings, Time, repair, verify};
+use super::{hammer, store_keys};
+use crate::store::{
+    Disk, DiskError, FileId, Keys, Lock, Log, Op, OpenError, Reader, Record, Report, Settings, Time, repair, verify,
+};
 use crate::subject;
 
 const HELP: &str = "\
-Usage: store <command> <dir>
+Usage: store <command> [<dir>] [--key-file <file>] [--prev-key-file <file>]
 
     ls <dir>                     the logs in a directory and below, one a line
     info <dir>                   what a log holds
@@ -24,25 +27,17 @@ Usage: store <command> <dir>
     verify <dir>                 look at every byte; say what is damaged and where; exit code 1 if anything is
     repair <dir>                 write damaged segments again without what is damaged, which goes to a file
                                  dropped-<time>.bin beside them
+    encrypt <dir>                write segments again that are not encrypted with the key
+    key                          make a key
 
-Nothing but repair changes anything. A server that has the log open must be stopped first.";
+An encrypted log needs its key: --key-file, or in PETIOLE_STORE_KEY; while segments are left that an older key encrypted, that one too:
+--prev-key-file or PETIOLE_STORE_PREV_KEY. Without, verify finds damage all the same, and says what it cannot tell.
+
+Nothing but repair and encrypt changes anything. A server that has the log open must be stopped first.";
 
 /// Runs one command; `name` is the program's.
 pub(super) fn run(name: &str, arguments: &[String]) -> ExitCode {
-    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let result = match words[..] {
-        ["ls", dir] => ls(Path::new(dir)),
-        ["info", dir] => info(Path::new(dir)),
-        ["cat", dir] => cat(Path::new(dir), "1", ">"),
-        ["cat", dir, first] => cat(Path::new(dir), first, ">"),
-        ["cat", dir, first, filter] => cat(Path::new(dir), first, filter),
-        ["verify", dir] => verify(Path::new(dir)),
-        ["repair", dir] => repair(Path::new(dir)),
-        // Not for people: the crash tests kill it.
-        ["hammer", dir] => hammer::run(Path::new(dir), now()),
-        ["help"] => print(format_args!("{HELP}")).map(|()| true),
-        _ => Err(HELP.to_owned()),
-    };
+    let result = store_keys::take(arguments).and_then(|(words, keys)| obey(&words, keys));
     match result {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -50,6 +45,24 @@ pub(super) fn run(name: &str, arguments: &[String]) -> ExitCode {
             eprintln!("{name}: {text}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn obey(words: &[&str], keys: Option<Arc<Keys>>) -> Result<bool, String> {
+    match *words {
+        ["ls", dir] => ls(Path::new(dir)),
+        ["info", dir] => info(Path::new(dir), keys),
+        ["cat", dir] => cat(Path::new(dir), keys, "1", ">"),
+        ["cat", dir, first] => cat(Path::new(dir), keys, first, ">"),
+        ["cat", dir, first, filter] => cat(Path::new(dir), keys, first, filter),
+        ["verify", dir] => verify(Path::new(dir), keys.as_deref()),
+        ["repair", dir] => repair(Path::new(dir), keys.as_deref()),
+        ["encrypt", dir] => encrypt(Path::new(dir), keys),
+        ["key"] => print(format_args!("{}", *store_keys::make()?.text())).map(|()| true),
+        // Not for people: the crash tests kill it.
+        ["hammer", dir] => hammer::run(Path::new(dir), now(), keys),
+        ["help"] => print(format_args!("{HELP}")).map(|()| true),
+        _ => Err(HELP.to_owned()),
     }
 }
 
@@ -108,9 +121,10 @@ fn directory(dir: &Path) -> Result<Directory, String> {
 }
 
 /// The log as a server would find it, but for its limits.
-fn open(dir: &Path) -> Result<(Untouched, Log, Report), String> {
+fn open(dir: &Path, keys: Option<Arc<Keys>>) -> Result<(Untouched, Log, Report), String> {
     let mut disk = Untouched(directory(dir)?);
-    let (log, report) = Log::open(&mut disk, Settings::default(), now(), 0, None).map_err(|error| error.to_string())?;
+    let settings = Settings { keys, ..Settings::default() };
+    let (log, report) = Log::open(&mut disk, settings, now(), 0, None).map_err(in_dir(dir))?;
     Ok((disk, log, report))
 }
 
@@ -122,8 +136,13 @@ fn time(at: Time) -> String {
     Timestamp::from_nanosecond(at.into()).map_or_else(|_| at.to_string(), |at| at.to_string())
 }
 
-fn info(dir: &Path) -> Result<bool, String> {
-    let (_, log, report) = open(dir)?;
+/// Says in which directory.
+fn in_dir(dir: &Path) -> impl Fn(OpenError) -> String {
+    move |error| format!("{}: {error}", dir.display())
+}
+
+fn info(dir: &Path, keys: Option<Arc<Keys>>) -> Result<bool, String> {
+    let (_, log, report) = open(dir, keys)?;
     let state = log.state();
     let figures = [
         ("messages", state.messages),
@@ -140,12 +159,12 @@ fn info(dir: &Path) -> Result<bool, String> {
     Ok(true)
 }
 
-fn cat(dir: &Path, first: &str, filter: &str) -> Result<bool, String> {
+fn cat(dir: &Path, keys: Option<Arc<Keys>>, first: &str, filter: &str) -> Result<bool, String> {
     let first = first.parse().map_err(|_| format!("not a number: {first}"))?;
     if !subject::is_valid(filter.as_bytes()) {
         return Err(format!("not a subject: {filter}"));
     }
-    let (mut disk, log, _) = open(dir)?;
+    let (mut disk, log, _) = open(dir, keys)?;
     let mut reader = Reader::matching(first, &[filter.as_bytes()]);
     while let Some(record) = reader.next(&log, &mut disk).map_err(|error| error.to_string())? {
         let Record { seq, subject, payload, .. } = record;
@@ -154,13 +173,24 @@ fn cat(dir: &Path, first: &str, filter: &str) -> Result<bool, String> {
     Ok(true)
 }
 
-fn verify(dir: &Path) -> Result<bool, String> {
+fn verify(dir: &Path, keys: Option<&Keys>) -> Result<bool, String> {
     let mut disk = directory(dir)?;
-    let found = verify::inspect_all(&mut disk, &mut |_, _| {}).map_err(|error| error.to_string())?;
+    let found = verify::inspect_all(&mut disk, keys, &mut |_, _| {}).map_err(in_dir(dir))?;
     let mut sound = true;
     for (file, inspection) in &found {
-        let (first, last) = inspection.seqs.unwrap_or((0, 0));
-        print(format_args!("{file}: {} messages, {first} to {last}", inspection.messages))?;
+        match (&inspection.lock, inspection.seqs) {
+            (None, seqs) => {
+                let (first, last) = seqs.unwrap_or((0, 0));
+                print(format_args!("{file}: {} messages, {first} to {last}", inspection.messages))?;
+            }
+            (Some(lock), _) => {
+                let records = inspection.others;
+                print(format_args!(
+                    "{file}: {records} records by their checksums; what is in them cannot be told: it {lock}"
+                ))?;
+            }
+        }
+        sound &= !matches!(inspection.lock, Some(Lock::Forged | Lock::NotEncrypted));
         sound &= !inspection.headless && inspection.damage.is_empty();
         if inspection.headless {
             print(format_args!("{file}: the head is damaged in both copies, nothing can be read"))?;
@@ -184,25 +214,37 @@ fn between(damage: &verify::Damage) -> String {
     }
 }
 
-fn repair(dir: &Path) -> Result<bool, String> {
+fn repair(dir: &Path, keys: Option<&Keys>) -> Result<bool, String> {
     let mut disk = directory(dir)?;
     let now = now();
     let side = dir.join(format!("dropped-{now}.bin"));
     let mut out: Option<File> = None;
     let mut bytes = 0;
-    let mut seed = [0; 4];
-    getrandom::fill(&mut seed).map_err(|error| format!("no randomness: {error}"))?;
-    let repaired = repair::repair(&mut disk, now, u32::from_le_bytes(seed), &mut |file, damage, dropped| {
+    let repaired = repair::repair(&mut disk, keys, now, salt()?, &mut |file, damage, dropped| {
         bytes += dropped.len();
         drop_to(&mut out, &side, file, damage, dropped)
             .map_err(|error| format!("cannot write {}: {error}", side.display()))
     });
-    let repaired = repaired.map_err(|error| error.to_string())?;
+    let repaired = repaired.map_err(in_dir(dir))?;
     match repaired {
         0 => print(format_args!("nothing to repair"))?,
         _ => print(format_args!("{repaired} segments written again; {bytes} bytes dropped to {}", side.display()))?,
     }
     Ok(true)
+}
+
+fn encrypt(dir: &Path, keys: Option<Arc<Keys>>) -> Result<bool, String> {
+    let keys = keys.ok_or_else(|| format!("encrypt needs a key: --key-file or {}", store_keys::KEY_VARIABLE))?;
+    let mut disk = directory(dir)?;
+    let written = repair::encrypt(&mut disk, &keys, now(), salt()?).map_err(in_dir(dir))?;
+    print(format_args!("{written} segments written again"))?;
+    Ok(true)
+}
+
+fn salt() -> Result<u32, String> {
+    let mut salt = [0; 4];
+    getrandom::fill(&mut salt).map_err(|error| format!("no randomness: {error}"))?;
+    Ok(u32::from_le_bytes(salt))
 }
 
 /// Appends to the side file a line that says whence the bytes are, and the bytes, and has them synced.

@@ -41,12 +41,16 @@ pub(super) enum Bug {
     ErasedUnsynced,
     /// Overwriting that a crash cut short is not done again.
     EraseNotFinished,
+    /// After opening again, records are encrypted with nonces that were used before.
+    ReusedNonce,
+    /// Records are decrypted, whatever their tag says.
+    TagUnchecked,
 }
 
 #[cfg(test)]
 impl Bug {
     /// All of them.
-    pub(super) const ALL: [Self; 17] = [
+    pub(super) const ALL: [Self; 19] = [
         Self::AcknowledgedBeforeSync,
         Self::NoSync,
         Self::NoDirSync,
@@ -64,6 +68,8 @@ impl Bug {
         Self::PurgedOneMore,
         Self::ErasedUnsynced,
         Self::EraseNotFinished,
+        Self::ReusedNonce,
+        Self::TagUnchecked,
     ];
 }
 

@@ -8,10 +8,11 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use super::bug::{Bug, planted};
+use super::frame::Frame;
 use super::index::Segment;
 use super::log::{Batch, Log};
 use super::meta::{Footer, Meta};
-use super::record::{HEAD_BYTES, pad_bytes};
+use super::record::HEAD_BYTES;
 use super::rewrite::Rewrite;
 use super::segment::{DATA_OFFSET, Head, footer_at};
 use super::subjects::SubjectId;
@@ -97,20 +98,21 @@ fn ops(ops: Vec<Op>) -> Step {
 }
 
 impl Compaction {
-    fn new(segment: &Segment, clean_since: Seq, salt: u32) -> Self {
+    fn new(segment: &Segment, clean_since: Seq, frame: Frame) -> Self {
+        let seed = frame.salt.into();
         let file = FileId { generation: segment.file.generation + 1, ..segment.file };
-        let mut fresh = Segment::new(file, salt, segment.first_seq, segment.first_time);
+        let mut fresh = Segment::new(file, frame, segment.first_seq, segment.first_time);
         fresh.end = DATA_OFFSET;
         fresh.clean_since = clean_since;
         Self {
             old: segment.file,
             head: None,
-            walk: Walk::new(segment.file, segment.salt, DATA_OFFSET, Some(segment.end)),
+            walk: Walk::new(segment.file, &segment.frame, DATA_OFFSET, Some(segment.end)),
             asked: None,
             phase: Phase::Head,
             fresh,
             deleted: Vec::new(),
-            lasts: HashMap::with_hasher(FixedState::with_seed(salt.into())),
+            lasts: HashMap::with_hasher(FixedState::with_seed(seed)),
             history: Vec::new(),
             commit: 0,
             footer: Vec::new(),
@@ -180,7 +182,7 @@ impl Log {
         let Some(mut work) = self.compaction.take() else { return };
         if let Some(want) = work.asked.take() {
             match work.phase {
-                Phase::Head => match Head::decode(work.old, bytes) {
+                Phase::Head => match Head::decode(work.old, bytes, self.settings.keys.as_deref()) {
                     Ok(head) => (work.head, work.phase) = (Some(head), Phase::Measure),
                     Err(_) => return self.settle(work.old),
                 },
@@ -190,10 +192,10 @@ impl Log {
             return;
         }
         match work.phase {
-            Phase::Create => match work.head {
+            Phase::Create => match &work.head {
                 Some(head) => {
-                    work.phase = Phase::Write(Box::new(Rewrite::new(&head, work.fresh.salt)), 0);
-                    work.walk = Walk::new(work.old, work.walk.salt, DATA_OFFSET, Some(work.walk.end));
+                    work.phase = Phase::Write(Box::new(Rewrite::new(head, work.fresh.frame.clone())), 0);
+                    work.walk = Walk::new(work.old, &work.walk.frame, DATA_OFFSET, Some(work.walk.end));
                 }
                 None => work.phase = Phase::Abandon,
             },
@@ -241,9 +243,9 @@ impl Log {
             self.tidy.wanted = false;
             return None;
         };
-        let salt = self.salt();
+        let frame = Frame::new(self.salt(), self.settings.keys.as_deref());
         // A deletion that was recorded by now says that no later message was there.
-        Some(Box::new(Compaction::new(&self.segments[at], self.next_seq - 1, salt)))
+        Some(Box::new(Compaction::new(&self.segments[at], self.next_seq - 1, frame)))
     }
 
     /// Bytes that a segment's file takes.
@@ -328,7 +330,7 @@ impl Log {
                 Move::End => break,
                 Move::Record(_) => {
                     let Some(record) = work.walk.record() else { return Step::GiveUp };
-                    let stored = record.stored_bytes() as u64;
+                    let stored = work.fresh.frame.stored_bytes(&record) as u64;
                     if record.kind == Kind::Message && self.segments[at].holds(record.seq) {
                         let Some(id) = self.subjects.get(record.subject) else { return Step::GiveUp };
                         let bytes = record.counted_bytes();
@@ -374,7 +376,7 @@ impl Log {
             return Step::Next;
         }
         let fresh = &mut work.fresh;
-        fresh.end += pad_bytes(fresh.end);
+        fresh.end += fresh.frame.pad_bytes(fresh.end);
         if fresh.end * 2 > self.file_bytes(segment) {
             return Step::GiveUp;
         }
@@ -462,7 +464,8 @@ impl Log {
         };
         let payload = postcard::to_allocvec(&footer).unwrap_or_default();
         let mut bytes = Vec::with_capacity(payload.len() + HEAD_BYTES + SECTOR_BYTES);
-        Record::other(Kind::Footer, fresh.last_seq, now, &payload).encode(fresh.salt, &mut bytes);
+        let record = Record::other(Kind::Footer, fresh.last_seq, now, &payload);
+        fresh.frame.encode(&record, footer_at(fresh.end), &mut bytes);
         bytes
     }
 
@@ -470,7 +473,7 @@ impl Log {
     fn swap(&mut self, work: &mut Compaction) {
         let Some(at) = self.place_of(work.old) else { return };
         let (segment, fresh) = (&mut self.segments[at], &mut work.fresh);
-        (segment.file, segment.salt) = (fresh.file, fresh.salt);
+        (segment.file, segment.frame) = (fresh.file, fresh.frame.clone());
         (segment.end, segment.written, segment.begun) = (fresh.end, fresh.end, DATA_OFFSET);
         segment.marks = std::mem::take(&mut fresh.marks);
         segment.deadlines = fresh.deadlines;

@@ -7,6 +7,8 @@
 use std::collections::VecDeque;
 
 use super::bug::{Bug, planted};
+use super::frame::Frame;
+use super::keys::Keys;
 use super::log::{Batch, Log, Refused};
 use super::meta::Meta;
 use super::open::OpenError;
@@ -77,15 +79,17 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    fn new(meta: &Meta) -> Option<Self> {
+    /// `frame` is that of the message's segment, with an epoch of its own: the nonce of what stands there must not come again.
+    fn new(meta: &Meta, frame: &Frame) -> Option<Self> {
         let Meta::Erased { seq, subject, bytes, time, file, salt, at, before, length, after } = meta else {
             return None;
         };
-        let zeros = vec![0; (*length as usize).saturating_sub(HEAD_BYTES)];
-        let mut erased = Vec::with_capacity(zeros.len() + HEAD_BYTES + 8);
-        Record::other(Kind::Erased, *seq, *time, &zeros).encode(*salt, &mut erased);
+        let zeros = vec![0; (*length as usize).saturating_sub(HEAD_BYTES + frame.more_bytes())];
+        let mut sectors = before.clone();
+        frame.encode(&Record::other(Kind::Erased, *seq, *time, &zeros), *at, &mut sectors);
+        sectors.extend_from_slice(after);
         let mut record = Vec::new();
-        meta.record(*seq, *time, |note| note.encode(0, &mut record));
+        meta.record(*seq, *time, |note| frame.encode(note, 0, &mut record));
         Some(Self {
             seq: *seq,
             subject: subject.clone(),
@@ -93,18 +97,23 @@ impl Draft {
             file: FileId { segment: file.0, generation: file.1 },
             salt: *salt,
             at: *at,
-            bytes: [before, &erased[..], after].concat(),
+            bytes: sectors,
             record,
         })
     }
 
-    /// The draft that a disk has, if it is whole.
-    fn read(disk: &mut dyn Disk) -> Result<Option<Self>, OpenError> {
-        let mut walk = Walk::new(DRAFT, 0, 0, None);
-        match walk.next(disk)? {
-            Step::Record(0, record) => Ok(postcard::from_bytes(record.payload).ok().as_ref().and_then(Self::new)),
-            _ => Ok(None),
+    /// The draft that a disk has, if it is whole. It is framed as its segment is.
+    fn read(disk: &mut dyn Disk, keys: Option<&Keys>, heads: &[Head]) -> Result<Option<Self>, OpenError> {
+        for head in heads {
+            let mut walk = Walk::new(DRAFT, &head.frame, 0, None);
+            let Step::Record(0, record) = walk.next(disk)? else { continue };
+            let Ok(meta) = postcard::from_bytes(record.payload) else { continue };
+            let draft = Self::new(&meta, &head.frame.again(keys));
+            if let Some(draft) = draft.filter(|draft| draft.file == head.file && draft.salt == head.frame.salt) {
+                return Ok(Some(draft));
+            }
         }
+        Ok(None)
     }
 
     /// It goes when this commit is done.
@@ -131,10 +140,8 @@ impl Draft {
 ///
 /// # Errors
 /// When the disk does not do what it must.
-pub(super) fn finish(disk: &mut dyn Disk, heads: &[Head]) -> Result<Option<Draft>, OpenError> {
-    let draft = Draft::read(disk)?.filter(|draft| {
-        heads.iter().any(|head| head.file == draft.file && head.salt == draft.salt) && !planted(Bug::EraseNotFinished)
-    });
+pub(super) fn finish(disk: &mut dyn Disk, keys: Option<&Keys>, heads: &[Head]) -> Result<Option<Draft>, OpenError> {
+    let draft = Draft::read(disk, keys, heads)?.filter(|_| !planted(Bug::EraseNotFinished));
     let Some(draft) = draft else {
         disk.perform(&Op::Remove(DRAFT))?;
         disk.perform(&Op::SyncDir)?;
@@ -286,7 +293,7 @@ impl Log {
         // Also if it was deleted since: it is in the file still.
         let segment = self.segment_of(seq).map(|at| &self.segments[at]).filter(|segment| seq <= segment.last_seq)?;
         let from = segment.mark(seq).map_or(DATA_OFFSET, |mark| mark.offset.into());
-        let walk = Walk::new(segment.file, segment.salt, from, Some(segment.written));
+        let walk = Walk::new(segment.file, &segment.frame, from, Some(segment.written));
         let find = Find { seq, walk, asked: None, place: None, sectors: None };
         Some(Box::new(Work { find: Some(find), phase: Phase::Find }))
     }
@@ -297,20 +304,23 @@ impl Log {
         self.has_file(file).then_some(())?;
         let at = offset / SECTOR_BYTES as u64 * SECTOR_BYTES as u64;
         let (before, rest) = find.sectors.as_ref()?.split_at_checked((offset - at) as usize)?;
-        let length = Record::check(find.walk.salt, rest).ok()?;
-        let record = Record::parse(&rest[..length]).ok().filter(|record| record.seq == find.seq)?;
-        Draft::new(&Meta::Erased {
+        let frame = &find.walk.frame;
+        let mut whole = rest[..frame.check(rest).ok()?].to_vec();
+        frame.open(offset, &mut whole).then_some(())?;
+        let record = frame.parse(&whole).ok().filter(|record| record.seq == find.seq)?;
+        let meta = Meta::Erased {
             seq: find.seq,
             subject: record.subject.to_vec(),
             bytes: record.counted_bytes().min(u32::MAX.into()) as u32,
             time: record.time,
             file: (file.segment, file.generation),
-            salt: find.walk.salt,
+            salt: frame.salt,
             at,
             before: before.to_vec(),
-            length: length as u32,
-            after: rest[record.stored_bytes()..].to_vec(),
-        })
+            length: whole.len() as u32,
+            after: rest[frame.stored_bytes(&record)..].to_vec(),
+        };
+        Draft::new(&meta, &frame.again(self.settings.keys.as_deref()))
     }
 }
 
@@ -338,7 +348,9 @@ impl Find {
                 Move::End => return None,
                 Move::Record(at) => match self.walk.record().filter(|record| record.kind == Kind::Message) {
                     Some(record) if record.seq > self.seq => return None,
-                    Some(record) if record.seq == self.seq => self.place = Some((at, record.stored_bytes())),
+                    Some(record) if record.seq == self.seq => {
+                        self.place = Some((at, self.walk.frame.stored_bytes(&record)));
+                    }
                     _ => {}
                 },
             }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
+use super::frame::Frame;
 use super::meta::{MARK_BYTES, Mark};
 use super::subjects::{SubjectId, Subjects};
 use super::{FileId, Seq, Time};
@@ -83,7 +84,7 @@ fn overlap(first: Seq, last: Seq) -> u64 {
 #[derive(Debug)]
 pub(super) struct Segment {
     pub(super) file: FileId,
-    pub(super) salt: u32,
+    pub(super) frame: Frame,
     /// No message in it has a lower number.
     pub(super) first_seq: Seq,
     /// Its last message; below `first_seq` when there is none.
@@ -120,10 +121,9 @@ pub(super) struct Segment {
 }
 
 impl Segment {
-    pub(super) fn new(file: FileId, salt: u32, first_seq: Seq, now: Time) -> Self {
+    pub(super) fn new(file: FileId, frame: Frame, first_seq: Seq, now: Time) -> Self {
         Self {
             file,
-            salt,
             first_seq,
             last_seq: first_seq - 1,
             first_time: now,
@@ -135,7 +135,8 @@ impl Segment {
             bytes: 0,
             missing: Ranges::default(),
             subjects: Vec::new(),
-            tally: HashMap::with_hasher(FixedState::with_seed(salt.into())),
+            tally: HashMap::with_hasher(FixedState::with_seed(frame.salt.into())),
+            frame,
             deleted: Vec::new(),
             deadlines: 0,
             lost: 0,

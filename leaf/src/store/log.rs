@@ -2,15 +2,18 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::sync::Arc;
 
 use super::bug::{Bug, planted};
 use super::compact::{Compaction, Tidy};
 use super::dedupe::Dedupe;
 use super::erase::Erasures;
+use super::frame::{Frame, SEALED_BYTES_MORE};
 use super::history::History;
 use super::index::Segment;
+use super::keys::Keys;
 use super::meta::{Footer, Meta};
-use super::record::{self, HEAD_BYTES, Kind};
+use super::record::{HEAD_BYTES, Kind};
 use super::segment::{Head, footer_at};
 use super::subjects::{SubjectId, Subjects};
 use super::tail::{CLOSE_BYTES_MAX, Data, Tail, Unit};
@@ -63,6 +66,8 @@ pub struct Settings {
     pub discard: Discard,
     /// How long a message id is remembered, nanoseconds.
     pub dedupe_window: Time,
+    /// With which new segments are encrypted; without, they are not.
+    pub keys: Option<Arc<Keys>>,
 }
 
 impl Default for Settings {
@@ -78,6 +83,7 @@ impl Default for Settings {
             msgs_per_subject_max: 0,
             discard: Discard::Old,
             dedupe_window: 0,
+            keys: None,
         }
     }
 }
@@ -555,6 +561,7 @@ impl Log {
 
     /// An open unit with room for a record of so many bytes; returns where in its segment it goes.
     pub(super) fn room_for(&mut self, now: Time, stored: usize) -> u64 {
+        let stored = stored + if self.settings.keys.is_some() { SEALED_BYTES_MORE } else { 0 };
         let end = match self.tail.open() {
             Some(data) => data.end(),
             None => self.segments.back().map_or(0, |segment| segment.end),
@@ -570,8 +577,8 @@ impl Log {
             return data.end();
         }
         let Some(segment) = self.segments.back() else { return 0 };
-        let (file, salt, end) = (segment.file, segment.salt, segment.end);
-        self.tail.start(file, salt, end, self.next_seq - 1, now);
+        let (file, frame, end) = (segment.file, segment.frame.clone(), segment.end);
+        self.tail.start(file, frame, end, self.next_seq - 1, now);
         end
     }
 
@@ -626,10 +633,10 @@ impl Log {
         }
         let file = FileId { segment: self.next_segment, generation: 0 };
         self.next_segment += 1;
-        let salt = self.salt();
+        let frame = Frame::new(self.salt(), self.settings.keys.as_deref());
         let head = Head {
             file,
-            salt,
+            frame: frame.clone(),
             first_seq: self.next_seq,
             end: before,
             own_end: None,
@@ -637,8 +644,8 @@ impl Log {
             after_torn: std::mem::take(&mut self.torn),
         };
         let mut bytes = head.encode();
-        self.snapshot(salt, now, &mut bytes);
-        let mut segment = Segment::new(file, salt, self.next_seq, now);
+        self.snapshot(&frame, now, &mut bytes);
+        let mut segment = Segment::new(file, frame, self.next_seq, now);
         segment.end = bytes.len() as u64;
         segment.begun = segment.end;
         let segment_end = segment.end;
@@ -649,17 +656,17 @@ impl Log {
         self.tail.push(Unit::Rotate(begin.into_iter().chain(dir).chain(footer).collect()));
     }
 
-    /// What is kept, written again so that older segments may go.
-    pub(super) fn snapshot(&self, salt: u32, now: Time, out: &mut Vec<u8>) {
+    /// What is kept, written again so that older segments may go. `out` has what stands before it in the file.
+    pub(super) fn snapshot(&self, frame: &Frame, now: Time, out: &mut Vec<u8>) {
         let last = self.next_seq - 1;
         let kept = if planted(Bug::NoSnapshot) { None } else { Some(&self.kept) };
         let puts =
             kept.into_iter().flatten().map(|(key, value)| Meta::Put { key: key.to_vec(), value: value.to_vec() });
         let worn = Meta::Worn { bytes: self.worn_before + self.written_bytes };
         for meta in [Meta::Cleared, Meta::Trimmed { first: self.first_seq }, worn].into_iter().chain(puts) {
-            meta.record(last, now, |record| record.encode(salt, out));
+            meta.record(last, now, |record| frame.encode(record, 0, out));
         }
-        record::pad(salt, last, now, out);
+        frame.pad(last, now, 0, out);
     }
 
     fn footer(&self, segment: &Segment, now: Time) -> Vec<u8> {
@@ -690,7 +697,8 @@ impl Log {
         };
         let payload = postcard::to_allocvec(&footer).unwrap_or_default();
         let mut bytes = Vec::with_capacity(payload.len() + HEAD_BYTES + super::SECTOR_BYTES);
-        Record::other(Kind::Footer, segment.last_seq, now, &payload).encode(segment.salt, &mut bytes);
+        let record = Record::other(Kind::Footer, segment.last_seq, now, &payload);
+        segment.frame.encode(&record, footer_at(segment.end), &mut bytes);
         bytes
     }
 }

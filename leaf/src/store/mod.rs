@@ -18,8 +18,10 @@ mod compact;
 mod dedupe;
 mod disk;
 mod erase;
+mod frame;
 mod history;
 mod index;
+mod keys;
 mod log;
 mod meta;
 mod open;
@@ -42,7 +44,9 @@ mod walk;
 
 pub use disk::{Disk, DiskError, FileId, Op};
 pub use erase::ERASURES_MAX;
+pub use frame::Lock;
 pub(crate) use index::Ranges;
+pub use keys::{KEY_BYTES, Key, KeyId, Keys, NoKey};
 pub use log::{
     Append, Appended, Batch, DEADLINES_MAX, Discard, HEADERS_BYTES_MAX, KEPT_BYTES_MAX, Log, MSG_ID_BYTES_MAX,
     PAYLOAD_BYTES_MAX, Refused, SUBJECT_BYTES_MAX, Settings, State,

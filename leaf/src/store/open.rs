@@ -8,11 +8,13 @@ use std::fmt;
 
 use super::bug::{Bug, planted};
 use super::erase::{self, DRAFT, Draft};
+use super::frame::Lock;
 use super::index::Segment;
+use super::keys::Keys;
 use super::log::{Log, Settings};
 use super::meta::{Footer, Meta};
 use super::record::Kind;
-use super::segment::{DATA_OFFSET, Head, footer_at};
+use super::segment::{DATA_OFFSET, Head, NoHead, footer_at};
 use super::subjects::SubjectId;
 use super::walk::{Step, Walk};
 use super::{Disk, DiskError, FileId, Op, ReadError, SECTOR_BYTES, Seq, Time, WINDOW_BYTES, Want};
@@ -57,6 +59,8 @@ pub enum OpenError {
     Disk(String),
     /// A segment was written by a newer version.
     Version(FileId, u16),
+    /// A segment is encrypted, and the key that is needed is not there. Nothing was changed.
+    Locked(FileId, Lock),
 }
 
 impl fmt::Display for OpenError {
@@ -64,8 +68,9 @@ impl fmt::Display for OpenError {
         match self {
             Self::Disk(text) => f.write_str(text),
             Self::Version(file, version) => {
-                write!(f, "{file} has format {version}, which this program does not know: use a newer one")
+                write!(f, "{file} has a format (version {version}) that this program does not know: use a newer one")
             }
+            Self::Locked(file, lock) => write!(f, "{file} {lock}"),
         }
     }
 }
@@ -98,7 +103,7 @@ impl Log {
         trusted: Option<(FileId, u64)>,
     ) -> Result<(Self, Report), OpenError> {
         let mut report = Report::default();
-        let (heads, last_number, erased) = heads(disk, trusted, &mut report)?;
+        let (heads, last_number, erased) = heads(disk, settings.keys.as_deref(), trusted, &mut report)?;
         let mut opening = Opening { log: Self::empty(settings, seed), report, next_seq: 1 };
         opening.log.next_segment = last_number + 1;
         let mut sound = false;
@@ -118,14 +123,15 @@ impl Log {
         let Opening { mut log, report, next_seq } = opening;
         log.next_seq = next_seq.max(log.next_seq);
         log.committed = log.next_seq - 1;
-        match log.segments.back().map(|last| (last.file, last.end)) {
-            Some((file, end)) => {
+        let keys = log.settings.keys.as_deref();
+        match log.segments.back().map(|last| (last.file, last.end, last.frame.is_current(keys))) {
+            Some((file, end, is_current)) => {
                 // What a killed process wrote may be in the system's memory only, names of files among it.
                 disk.perform(&Op::Sync(file))?;
                 disk.perform(&Op::SyncDir)?;
                 log.trust(file, end);
                 log.worn_before += end;
-                if !sound || file.generation > 0 {
+                if !sound || file.generation > 0 || !is_current {
                     log.rotate(now);
                 }
             }
@@ -156,10 +162,10 @@ impl Log {
                     || segment.unlisted
                     || crowded.iter().any(|&id| segment.count_of(id) > 0)
             })
-            .map(|segment| (segment.file, segment.salt, segment.end, segment.unlisted))
+            .map(|segment| (segment.file, segment.frame.clone(), segment.end, segment.unlisted))
             .collect();
-        for (file, salt, end, unlisted) in wanted {
-            let mut walk = Walk::new(file, salt, DATA_OFFSET, Some(end));
+        for (file, frame, end, unlisted) in wanted {
+            let mut walk = Walk::new(file, &frame, DATA_OFFSET, Some(end));
             loop {
                 let record = match walk.next(disk)? {
                     Step::Record(_, record) if record.kind == Kind::Message => record,
@@ -222,6 +228,7 @@ impl Log {
 /// was being overwritten.
 fn heads(
     disk: &mut dyn Disk,
+    keys: Option<&Keys>,
     trusted: Option<(FileId, u64)>,
     report: &mut Report,
 ) -> Result<(Vec<Head>, u64, Option<Draft>), OpenError> {
@@ -235,29 +242,42 @@ fn heads(
     // read need not be what is on disk, it is the oldest: that goes only when the newer one is certain.
     let mut superseded = Vec::new();
     for &file in files.iter().rev() {
-        if let Some(newer) = heads.last().filter(|newer| newer.file.segment == file.segment).copied() {
+        if let Some(newer) = heads.last().map(|newer| newer.file).filter(|newer| newer.segment == file.segment) {
             let bytes = Want { file, offset: 0, len: DATA_OFFSET as usize }.read(disk)?;
-            match Head::decode(file, &bytes) {
+            match Head::decode(file, &bytes, keys) {
                 Ok(head) if trusted.is_some() => {
+                    if let Some(lock) = head.frame.lock() {
+                        return Err(OpenError::Locked(file, lock.clone()));
+                    }
                     heads.pop();
                     heads.push(head);
-                    report.unfinished.push(newer.file);
+                    report.unfinished.push(newer);
                 }
-                _ => superseded.push((file, newer.file)),
+                _ => superseded.push((file, newer)),
             }
             continue;
         }
         let bytes = Want { file, offset: 0, len: DATA_OFFSET as usize }.read(disk)?;
         let beyond = trusted.is_some_and(|(last, _)| file.segment > last.segment);
         let is_again = file.generation > 0 && files.iter().any(|other| other.segment == file.segment && *other < file);
-        match Head::decode(file, &bytes) {
-            Ok(head) if !beyond => heads.push(head),
-            Err(version) if version != 0 => return Err(OpenError::Version(file, version)),
+        match Head::decode(file, &bytes, keys) {
+            Ok(head) if !beyond => {
+                if let Some(lock) = head.frame.lock() {
+                    return Err(OpenError::Locked(file, lock.clone()));
+                }
+                heads.push(head);
+            }
+            Err(NoHead::Version(version)) => return Err(OpenError::Version(file, version)),
             Err(_) if file.segment != last_number && !is_again => report.unreadable.push(file),
             _ => report.unfinished.push(file),
         }
     }
     heads.reverse();
+    // One that was written again is newer than its place says.
+    let mut rest = heads.iter().skip_while(|head| head.frame.sealed().is_none() || head.file.generation > 0);
+    if let Some(plain) = rest.find(|head| head.frame.sealed().is_none()) {
+        return Err(OpenError::Locked(plain.file, Lock::NotEncrypted));
+    }
     if let Some(last) = heads.last()
         && !is_begun(disk, last)?
     {
@@ -277,7 +297,7 @@ fn heads(
     if !report.unfinished.is_empty() || !superseded.is_empty() {
         disk.perform(&Op::SyncDir)?;
     }
-    let erased = if has_draft { erase::finish(disk, &heads)? } else { None };
+    let erased = if has_draft { erase::finish(disk, keys, &heads)? } else { None };
     // A number is used again when its file never counted, so that each segment's successor is found by its number.
     let highest =
         heads.iter().map(|head| head.file).chain(report.unreadable.iter().copied()).map(|file| file.segment).max();
@@ -287,7 +307,7 @@ fn heads(
 /// Whether a segment has at least all that it is begun with; if not, nothing was written into it afterwards either, unless it
 /// rotted since.
 fn is_begun(disk: &mut dyn Disk, head: &Head) -> Result<bool, OpenError> {
-    let mut walk = Walk::new(head.file, head.salt, DATA_OFFSET, None);
+    let mut walk = Walk::new(head.file, &head.frame, DATA_OFFSET, None);
     let (mut damaged, mut pads) = (false, 0);
     loop {
         match walk.next(disk)? {
@@ -317,7 +337,7 @@ impl Opening {
     fn footer(&mut self, disk: &mut dyn Disk, head: &Head, end: Option<u64>) -> Result<bool, OpenError> {
         let Some(end) = end else { return Ok(false) };
         let footer_at = footer_at(end);
-        let mut walk = Walk::new(head.file, head.salt, footer_at, None);
+        let mut walk = Walk::new(head.file, &head.frame, footer_at, None);
         let footer: Footer<'_> = match walk.next(disk)? {
             Step::Record(at, record) if at == footer_at && record.kind == Kind::Footer => {
                 match postcard::from_bytes(record.payload) {
@@ -327,7 +347,7 @@ impl Opening {
             }
             _ => return Ok(false),
         };
-        let mut segment = Segment::new(head.file, head.salt, head.first_seq, footer.first_time);
+        let mut segment = Segment::new(head.file, head.frame.clone(), head.first_seq, footer.first_time);
         segment.last_seq = footer.last_seq;
         segment.last_time = footer.last_time;
         (segment.end, segment.written) = (end, end);
@@ -386,9 +406,9 @@ impl Opening {
         torn: bool,
     ) -> Result<bool, OpenError> {
         self.report.scanned += 1;
-        let mut segment = Segment::new(head.file, head.salt, head.first_seq, head.created);
+        let mut segment = Segment::new(head.file, head.frame.clone(), head.first_seq, head.created);
         let mut found = Found::default();
-        let mut walk = Walk::new(head.file, head.salt, DATA_OFFSET, end);
+        let mut walk = Walk::new(head.file, &head.frame, DATA_OFFSET, end);
         segment.end = DATA_OFFSET;
         loop {
             match walk.next(disk)? {
@@ -402,7 +422,7 @@ impl Opening {
                     self.report.damage.push((head.file, from, to));
                 }
                 Step::Record(at, record) => {
-                    let stored = record.stored_bytes() as u64;
+                    let stored = head.frame.stored_bytes(&record) as u64;
                     if record.kind == Kind::Footer {
                         break;
                     }

@@ -202,7 +202,7 @@ impl Reader {
             Some(walk) if walk.file == segment.file => walk.at(),
             _ => segment.mark(self.next).map_or(DATA_OFFSET, |mark| mark.offset.into()),
         };
-        self.walk = Some(Walk::new(segment.file, segment.salt, from, Some(segment.written)));
+        self.walk = Some(Walk::new(segment.file, &segment.frame, from, Some(segment.written)));
     }
 
     fn matches(&self, subject: &[u8]) -> bool {

@@ -10,10 +10,12 @@
 //! alone, so that a damaged one does not have megabytes read in vain.
 
 use super::bug::{Bug, planted};
-use super::{SECTOR_BYTES, Seq, Time};
+use super::{Seq, Time};
 
 /// Bytes before the variable part of a record.
 pub(super) const HEAD_BYTES: usize = 32;
+/// Bytes of that which say what the record is: from the sequence to the length of the headers.
+pub(super) const FIXED_BYTES: usize = 22;
 /// Records start at multiples of this, bytes.
 pub(super) const ALIGN_BYTES: usize = 8;
 /// Bytes of a record at most, so that a damaged length costs little.
@@ -91,7 +93,8 @@ impl<'a> Record<'a> {
         self.length().next_multiple_of(ALIGN_BYTES)
     }
 
-    fn length(&self) -> usize {
+    /// Bytes of it but for the zeros at its end.
+    pub(super) fn length(&self) -> usize {
         let id = if self.msg_id.is_empty() { 0 } else { 2 + self.msg_id.len() };
         let deadline = if self.deadline.is_some() { 8 } else { 0 };
         HEAD_BYTES + deadline + id + self.subject.len() + self.headers.len() + self.payload.len()
@@ -106,6 +109,19 @@ impl<'a> Record<'a> {
     /// Appends it to `out`, whose length is a multiple of 8. Its parts are within the bounds that `Log::append` checks.
     pub(super) fn encode(&self, salt: u32, out: &mut Vec<u8>) {
         let start = out.len();
+        let length = self.length() as u32;
+        out.extend_from_slice(&length.to_le_bytes());
+        out.extend_from_slice(&[0; 4]);
+        self.encode_fixed(out);
+        out.extend_from_slice(&length_check(salt, length).to_le_bytes());
+        self.encode_rest(out);
+        let crc = checksum(salt, &out[start..]).to_le_bytes();
+        out[start + 4..start + 8].copy_from_slice(&crc);
+        out.resize(out.len().next_multiple_of(ALIGN_BYTES), 0);
+    }
+
+    /// Appends what all records have.
+    pub(super) fn encode_fixed(&self, out: &mut Vec<u8>) {
         let mut flags = 0;
         if !self.msg_id.is_empty() {
             flags |= HAS_ID;
@@ -113,15 +129,15 @@ impl<'a> Record<'a> {
         if self.deadline.is_some() {
             flags |= HAS_DEADLINE;
         }
-        let length = self.length() as u32;
-        out.extend_from_slice(&length.to_le_bytes());
-        out.extend_from_slice(&[0; 4]);
         out.extend_from_slice(&self.seq.to_le_bytes());
         out.extend_from_slice(&self.time.to_le_bytes());
         out.extend_from_slice(&[self.kind as u8, flags]);
         out.extend_from_slice(&(self.subject.len() as u16).to_le_bytes());
         out.extend_from_slice(&(self.headers.len() as u16).to_le_bytes());
-        out.extend_from_slice(&length_check(salt, length).to_le_bytes());
+    }
+
+    /// Appends what follows.
+    pub(super) fn encode_rest(&self, out: &mut Vec<u8>) {
         if let Some(deadline) = self.deadline {
             out.extend_from_slice(&deadline.to_le_bytes());
         }
@@ -132,9 +148,6 @@ impl<'a> Record<'a> {
         out.extend_from_slice(self.subject);
         out.extend_from_slice(self.headers);
         out.extend_from_slice(self.payload);
-        let crc = checksum(salt, &out[start..]).to_le_bytes();
-        out[start + 4..start + 8].copy_from_slice(&crc);
-        out.resize(out.len().next_multiple_of(ALIGN_BYTES), 0);
     }
 
     /// How long the record is that `bytes` start with, if it is whole.
@@ -155,9 +168,15 @@ impl<'a> Record<'a> {
     /// The parts of a record that is whole.
     pub(super) fn parse(whole: &'a [u8]) -> Result<Self, Bad> {
         let head = whole.first_chunk::<HEAD_BYTES>().ok_or(Bad::Damaged)?;
-        let kind = Kind::of(head[24]).ok_or(Bad::Damaged)?;
-        let mut rest = Rest(&whole[HEAD_BYTES..]);
-        let flags = head[25];
+        let fixed = head[8..].first_chunk().ok_or(Bad::Damaged)?;
+        Self::from_parts(fixed, &whole[HEAD_BYTES..])
+    }
+
+    /// A record of what all have, and what follows.
+    pub(super) fn from_parts(fixed: &[u8; FIXED_BYTES], rest: &'a [u8]) -> Result<Self, Bad> {
+        let kind = Kind::of(fixed[16]).ok_or(Bad::Damaged)?;
+        let flags = fixed[17];
+        let mut rest = Rest(rest);
         let deadline = if flags & HAS_DEADLINE != 0 { Some(Time::from_le_bytes(rest.array()?)) } else { None };
         let msg_id = match flags & HAS_ID {
             0 => &[],
@@ -166,9 +185,9 @@ impl<'a> Record<'a> {
                 rest.take(len.into())?
             }
         };
-        let subject = rest.take(u16::from_le_bytes([head[26], head[27]]).into())?;
-        let headers = rest.take(u16::from_le_bytes([head[28], head[29]]).into())?;
-        let (seq, time) = (u64_at(head, 8), u64_at(head, 16) as Time);
+        let subject = rest.take(u16::from_le_bytes([fixed[18], fixed[19]]).into())?;
+        let headers = rest.take(u16::from_le_bytes([fixed[20], fixed[21]]).into())?;
+        let (seq, time) = (u64_at(fixed, 0), u64_at(fixed, 8) as Time);
         Ok(Self { kind, seq, time, deadline, msg_id, subject, headers, payload: rest.0 })
     }
 
@@ -178,23 +197,6 @@ impl<'a> Record<'a> {
         let length = Self::check(salt, bytes)?;
         Ok((Self::parse(&bytes[..length])?, length.next_multiple_of(ALIGN_BYTES)))
     }
-}
-
-/// Appends a pad that ends on a sector's end, `out` starting on a sector.
-pub(super) fn pad(salt: u32, last: Seq, time: Time, out: &mut Vec<u8>) {
-    pad_at(0, salt, last, time, out);
-}
-
-/// Bytes of a pad for records that end at `end` bytes of a file.
-pub(super) fn pad_bytes(end: u64) -> u64 {
-    (end + HEAD_BYTES as u64).next_multiple_of(SECTOR_BYTES as u64) - end
-}
-
-/// The same, `out` starting at `at` bytes of the file.
-pub(super) fn pad_at(at: u64, salt: u32, last: Seq, time: Time, out: &mut Vec<u8>) {
-    const ZEROS: [u8; SECTOR_BYTES] = [0; SECTOR_BYTES];
-    let zeros = pad_bytes(at + out.len() as u64) as usize - HEAD_BYTES;
-    Record::other(Kind::Pad, last, time, &ZEROS[..zeros]).encode(salt, out);
 }
 
 /// What is left of a record; cannot be read past its end.
@@ -215,12 +217,12 @@ impl<'a> Rest<'a> {
 }
 
 /// The upper half of a product: every flipped bit of the length changes it.
-fn length_check(salt: u32, length: u32) -> u16 {
+pub(super) fn length_check(salt: u32, length: u32) -> u16 {
     ((length ^ salt).wrapping_mul(0x9E37_79B1) >> 16) as u16
 }
 
 /// Over a whole record, its own place left out.
-fn checksum(salt: u32, record: &[u8]) -> u32 {
+pub(super) fn checksum(salt: u32, record: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new_with_initial(salt);
     hasher.update(&record[..4]);
     hasher.update(&record[8..]);
@@ -273,18 +275,6 @@ mod tests {
             bytes[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(Record::decode(3, &bytes), Err(Bad::Damaged), "bit {bit}");
             bytes[bit / 8] ^= 1 << (bit % 8);
-        }
-    }
-
-    #[test]
-    fn a_pad_ends_on_a_sector() {
-        for len in (0..1024).step_by(8) {
-            let mut bytes = vec![1; len];
-            pad(3, 9, 1, &mut bytes);
-            assert_eq!(bytes.len() % SECTOR_BYTES, 0);
-            assert!(bytes.len() - len < SECTOR_BYTES + HEAD_BYTES);
-            let (pad, used) = Record::decode(3, &bytes[len..]).unwrap();
-            assert_eq!((pad.kind, pad.seq, used), (Kind::Pad, 9, bytes.len() - len));
         }
     }
 }

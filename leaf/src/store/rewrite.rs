@@ -1,6 +1,7 @@
 //! A segment written again, without what nobody needs: whatever moment a crash chooses, one of the two counts as a whole.
 
-use super::record::{self, Record};
+use super::frame::Frame;
+use super::record::Record;
 use super::segment::{DATA_OFFSET, Head};
 use super::{FileId, Kind, Op, Seq, Time};
 
@@ -17,9 +18,9 @@ pub(super) struct Rewrite {
 }
 
 impl Rewrite {
-    pub(super) fn new(old: &Head, salt: u32) -> Self {
+    pub(super) fn new(old: &Head, frame: Frame) -> Self {
         let file = FileId { generation: old.file.generation + 1, ..old.file };
-        let head = Head { file, salt, ..*old };
+        let head = Head { file, frame, ..old.clone() };
         let last = old.first_seq.saturating_sub(1);
         Self { old: old.file, head, at: DATA_OFFSET, body: Vec::new(), last }
     }
@@ -27,7 +28,7 @@ impl Rewrite {
     /// Takes a record over.
     pub(super) fn add(&mut self, record: &Record<'_>) {
         if !matches!(record.kind, Kind::Pad | Kind::Footer | Kind::Erased) {
-            record.encode(self.head.salt, &mut self.body);
+            self.head.frame.encode(record, self.at, &mut self.body);
         }
         self.last = self.last.max(record.seq);
     }
@@ -47,7 +48,7 @@ impl Rewrite {
     /// Ends the records; `last` is the last message before or in the segment. Returns where they end.
     pub(super) fn end(&mut self, last: Seq, now: Time) -> u64 {
         self.last = self.last.max(last);
-        record::pad_at(self.at, self.head.salt, self.last, now, &mut self.body);
+        self.head.frame.pad(self.last, now, self.at, &mut self.body);
         let end = self.at + self.body.len() as u64;
         self.head.own_end = Some(end);
         end

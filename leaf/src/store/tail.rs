@@ -3,12 +3,13 @@
 use std::collections::VecDeque;
 
 use super::bug::{Bug, planted};
+use super::frame::{Frame, SEALED_BYTES_MORE};
 use super::meta::Meta;
-use super::record::{self, HEAD_BYTES};
+use super::record::HEAD_BYTES;
 use super::{FileId, Op, Record, SECTOR_BYTES, Seq, Time};
 
 /// Bytes that closing a unit adds at most: what was trimmed, and a pad.
-pub(super) const CLOSE_BYTES_MAX: u64 = (SECTOR_BYTES + HEAD_BYTES + HEAD_BYTES + 16) as u64;
+pub(super) const CLOSE_BYTES_MAX: u64 = (SECTOR_BYTES + 2 * (HEAD_BYTES + SEALED_BYTES_MORE) + 16) as u64;
 
 /// One step on the disk; the next begins when it is done.
 #[derive(Debug)]
@@ -25,7 +26,7 @@ pub(super) enum Unit {
 #[derive(Debug)]
 pub(super) struct Data {
     pub(super) file: FileId,
-    pub(super) salt: u32,
+    pub(super) frame: Frame,
     /// Where they go: on a sector's start.
     pub(super) offset: u64,
     pub(super) bytes: Vec<u8>,
@@ -44,14 +45,18 @@ impl Data {
         self.offset + self.bytes.len() as u64
     }
 
+    fn add(&mut self, record: &Record<'_>) {
+        self.frame.encode(record, self.offset, &mut self.bytes);
+    }
+
     /// Says that messages below a number are gone, and fills the last sector up.
     pub(super) fn close(&mut self, now: Time, trimmed: Option<Seq>) {
         if !self.closed {
             if let Some(first) = trimmed {
-                Meta::Trimmed { first }.record(self.last, now, |record| record.encode(self.salt, &mut self.bytes));
+                Meta::Trimmed { first }.record(self.last, now, |record| self.add(record));
             }
             if !planted(Bug::SharedSector) {
-                record::pad(self.salt, self.last, now, &mut self.bytes);
+                self.frame.pad(self.last, now, self.offset, &mut self.bytes);
             }
             self.closed = true;
         }
@@ -96,12 +101,12 @@ impl Tail {
     }
 
     /// A unit that takes records of a segment from `offset` on.
-    pub(super) fn start(&mut self, file: FileId, salt: u32, offset: u64, last: Seq, now: Time) {
+    pub(super) fn start(&mut self, file: FileId, frame: Frame, offset: u64, last: Seq, now: Time) {
         self.numbered += 1;
         let number = self.numbered;
         self.units.push_back(Unit::Data(Data {
             file,
-            salt,
+            frame,
             offset,
             bytes: Vec::new(),
             last,
@@ -124,7 +129,7 @@ impl Tail {
     /// Appends a record to the open unit; there is one.
     pub(super) fn add(&mut self, record: &Record<'_>) {
         if let Some(data) = self.open() {
-            record.encode(data.salt, &mut data.bytes);
+            data.add(record);
             data.last = data.last.max(record.seq);
         }
     }

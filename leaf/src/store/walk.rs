@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::frame::Frame;
 use super::record::{ALIGN_BYTES, Bad, Record};
 use super::{Disk, FileId};
 
@@ -82,7 +83,7 @@ pub(super) enum Step<'a> {
 #[derive(Debug)]
 pub(super) struct Walk {
     pub(super) file: FileId,
-    pub(super) salt: u32,
+    pub(super) frame: Frame,
     /// Where the next record is looked for.
     at: u64,
     pub(super) end: u64,
@@ -94,14 +95,25 @@ pub(super) struct Walk {
     sound_to: u64,
     /// The record that was found last: where, and how long.
     found: (u64, usize),
+    /// The record that was decrypted last, in its place in the window: where, and how long.
+    opened: Option<(u64, usize)>,
 }
 
 impl Walk {
     /// From `at` up to `end` (or the end of the file).
-    pub(super) fn new(file: FileId, salt: u32, at: u64, end: Option<u64>) -> Self {
-        let end = end.unwrap_or(u64::MAX);
-        let window = Vec::new();
-        Self { file, salt, at, end, window, window_at: at, last_window: false, sound_to: at, found: (at, 0) }
+    pub(super) fn new(file: FileId, frame: &Frame, at: u64, end: Option<u64>) -> Self {
+        Self {
+            file,
+            frame: frame.clone(),
+            at,
+            end: end.unwrap_or(u64::MAX),
+            window: Vec::new(),
+            window_at: at,
+            last_window: false,
+            sound_to: at,
+            found: (at, 0),
+            opened: None,
+        }
     }
 
     /// Where the next record is looked for.
@@ -125,14 +137,25 @@ impl Walk {
             if self.at >= self.end || (self.last_window && self.rest().is_empty()) {
                 return Move::End;
             }
-            match Record::check(self.salt, self.rest()) {
-                Ok(length) => return self.come_to(length),
+            if let Some((_, length)) = self.opened.filter(|&(at, _)| at == self.at) {
+                return self.come_to(length);
+            }
+            match self.frame.check(self.rest()) {
+                Ok(length) if self.open(length) => return self.come_to(length),
                 Err(Bad::Short(count)) if !self.last_window && count as u64 <= self.end - self.at => {
                     return Move::Want(self.want(count));
                 }
-                Err(_) => self.skip(),
+                Ok(_) | Err(_) => self.skip(),
             }
         }
+    }
+
+    /// Decrypts the record at the current place; whether it can be.
+    fn open(&mut self, length: usize) -> bool {
+        let start = (self.at - self.window_at) as usize;
+        let opened = self.window.get_mut(start..start + length).is_some_and(|whole| self.frame.open(self.at, whole));
+        self.opened = opened.then_some((self.at, length));
+        opened
     }
 
     fn come_to(&mut self, length: usize) -> Move {
@@ -150,7 +173,7 @@ impl Walk {
     pub(super) fn record(&self) -> Option<Record<'_>> {
         let (at, length) = self.found;
         let start = (at - self.window_at) as usize;
-        Record::parse(self.window.get(start..start + length)?).ok()
+        self.frame.parse(self.window.get(start..start + length)?).ok()
     }
 
     /// What must follow the window so that `count` bytes from the current place on are there.

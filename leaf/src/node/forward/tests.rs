@@ -43,7 +43,7 @@ impl World {
         };
         let node = Node::new(config, identity, 1).unwrap();
         let mut world = Self { node, disks, orders: VecDeque::new(), now: 0 };
-        world.node.open_forwards(0);
+        world.node.open_forwards(0, None);
         while !world.node.forwards_ready() {
             world.gather();
             assert!(!world.orders.is_empty(), "nothing is asked of the disk");

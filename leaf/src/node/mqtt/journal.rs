@@ -88,7 +88,7 @@ impl Node {
         self.commands.push_back(Command::Disk(Order::Open {
             log: LOG,
             directory,
-            settings: journal::settings(),
+            settings: self.forwards.sealed(journal::settings()),
             now,
             seed,
             trusted: None,

@@ -76,7 +76,7 @@ impl Node {
         let shared = self.shared();
         let trusted = shared.journal.as_ref().and_then(|journal| journal.log().trusted());
         shared.reopen = Some(Reopen::Opening);
-        let settings = journal::settings();
+        let settings = self.forwards.sealed(journal::settings());
         self.commands.push_back(Command::Disk(Order::Open { log: LOG, directory, settings, now, seed, trusted }));
     }
 

@@ -47,7 +47,7 @@ fn space_comes_back_behind_a_message_that_stays() {
         (log, report) = opened(&mut disk, &small());
         assert!(report.is_clean() && report.scanned == 2, "{report:?}");
     }
-    let sound = verify::inspect_all(&mut disk, &mut |_, _| {}).unwrap();
+    let sound = verify::inspect_all(&mut disk, None, &mut |_, _| {}).unwrap();
     assert!(sound.iter().all(|(_, inspection)| inspection.damage.is_empty()));
 }
 

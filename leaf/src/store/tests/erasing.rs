@@ -2,10 +2,11 @@
 
 use super::super::sim::SimDisk;
 use super::super::*;
+use super::encrypted::with;
 use super::{all, drain, opened, put, small};
 
-fn filled(disk: &mut SimDisk) -> Log {
-    let (mut log, _) = opened(disk, &small());
+fn filled(disk: &mut SimDisk, settings: &Settings) -> Log {
+    let (mut log, _) = opened(disk, settings);
     for at in 1..=300u64 {
         put(&mut log, 0, "a", &format!("secret{at:0>60}"));
         if at % 30 == 0 {
@@ -19,7 +20,7 @@ fn filled(disk: &mut SimDisk) -> Log {
 #[test]
 fn nothing_is_left() {
     let mut disk = SimDisk::new(1);
-    let mut log = filled(&mut disk);
+    let mut log = filled(&mut disk, &small());
     put(&mut log, 0, "a", &format!("secret{:0>60}", 301));
     let chosen = [1, 2, 150, 299, 300, 301];
     let last = chosen.map(|seq| log.erase(seq).unwrap().unwrap())[5];
@@ -34,7 +35,7 @@ fn nothing_is_left() {
         let found: Vec<Seq> = all(&log, &mut disk, "").iter().map(|(seq, _)| *seq).collect();
         assert!(found.iter().copied().eq((1..=301).filter(|seq| !chosen.contains(seq))));
         assert_eq!(log.state().messages, 295);
-        let inspections = verify::inspect_all(&mut disk, &mut |_, _| {}).unwrap();
+        let inspections = verify::inspect_all(&mut disk, None, &mut |_, _| {}).unwrap();
         assert!(inspections.iter().all(|(_, inspection)| inspection.damage.is_empty()));
         let report;
         (log, report) = opened(&mut disk, &small());
@@ -46,9 +47,12 @@ fn nothing_is_left() {
 /// repair before that.
 #[test]
 fn its_neighbours_survive_a_crash() {
-    for (seed, repaired) in (0..60).map(|seed| (seed, seed % 2 == 0)) {
+    for seed in 0..120 {
+        let (repaired, encrypted) = (seed % 2 == 0, seed % 4 > 1);
+        // Each time with other noise, as in each process.
+        let settings = |noise| if encrypted { with(1, None, noise) } else { small() };
         let mut disk = SimDisk::new(seed);
-        let mut log = filled(&mut disk);
+        let mut log = filled(&mut disk, &settings(1));
         drain(&mut log, &mut disk, 0);
         log.erase(150).unwrap();
         loop {
@@ -64,10 +68,12 @@ fn its_neighbours_survive_a_crash() {
         }
         disk.crash();
         if repaired {
-            repair::repair(&mut disk, 0, 5, &mut |_, damage, _| panic!("{damage:?}")).unwrap();
+            let settings = settings(2);
+            repair::repair(&mut disk, settings.keys.as_deref(), 0, 5, &mut |_, damage, _| panic!("{damage:?}"))
+                .unwrap();
         }
-        for _ in 0..2 {
-            let (log, report) = opened(&mut disk, &small());
+        for noise in 3..5 {
+            let (log, report) = opened(&mut disk, &settings(noise));
             assert!(report.is_clean(), "seed {seed}: {report:?}");
             let found: Vec<Seq> = all(&log, &mut disk, "").iter().map(|(seq, _)| *seq).collect();
             assert!(found.iter().copied().eq((1..=300).filter(|seq| *seq != 150)), "seed {seed}");
@@ -80,7 +86,7 @@ fn its_neighbours_survive_a_crash() {
 #[test]
 fn is_overwritten_before_its_file_goes() {
     let mut disk = SimDisk::new(1);
-    let mut log = filled(&mut disk);
+    let mut log = filled(&mut disk, &small());
     drain(&mut log, &mut disk, 0);
     let (mut number, first) = (0, FileId { segment: 1, generation: 0 });
     let mut wrote = 0;

@@ -53,7 +53,7 @@ fn what_is_dropped_stays_dropped() {
         drain(&mut log, &mut disk, 0);
     }
     let first = FileId { segment: 1, generation: 0 };
-    let footer = verify::inspect_all(&mut disk, &mut |_, _| {}).unwrap()[0].1.end;
+    let footer = verify::inspect_all(&mut disk, None, &mut |_, _| {}).unwrap()[0].1.end;
     disk.flip(first, footer * 8 + 400);
     let (log, report) = opened(&mut disk, &small());
     assert_eq!((report.scanned, log.kept(b"key")), (3, None));

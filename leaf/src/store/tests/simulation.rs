@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::super::bug::{Bug, plant};
 
 mod model;
+mod secrets;
 mod world;
 
 use world::World;

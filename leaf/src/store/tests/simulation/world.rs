@@ -7,6 +7,7 @@ use super::super::super::log::Log;
 use super::super::super::sim::{Dice, SimDisk};
 use super::super::super::*;
 use super::model::{Gone, Message, Model, Seen};
+use super::secrets::Secrets;
 
 const STEPS: u64 = 150;
 const SUBJECTS: [&str; 5] = ["a", "b.1", "b.2", "c.x.y", "d"];
@@ -25,6 +26,7 @@ pub(super) struct World {
     dice: Dice,
     disk: SimDisk,
     settings: Settings,
+    secrets: Secrets,
     log: Log,
     model: Model,
     followers: Vec<Follower>,
@@ -63,6 +65,7 @@ fn settings(dice: &mut Dice) -> Settings {
         msgs_per_subject_max: if dice.one_in(3) { [1, 1, 2, 5][dice.below(4) as usize] } else { 0 },
         discard: if dice.one_in(4) { Discard::New } else { Discard::Old },
         dedupe_window: maybe(dice, 2, 400),
+        keys: None,
     }
 }
 
@@ -89,7 +92,8 @@ impl World {
         let mut dice = Dice::new(seed);
         let loud = std::env::var_os("PETIOLE_SIM_LOUD").is_some();
         let mut disk = SimDisk::new(dice.draw());
-        let mut settings = settings(&mut dice);
+        let mut secrets = Secrets::new(seed);
+        let mut settings = Settings { keys: secrets.next(), ..settings(&mut dice) };
         let sweeping = dice.one_in(3);
         if sweeping && dice.one_in(2) {
             // Much is decided before it is on disk.
@@ -104,6 +108,7 @@ impl World {
             dice,
             disk,
             settings,
+            secrets,
             log,
             model,
             followers,
@@ -412,6 +417,7 @@ impl World {
                     return Ok(());
                 }
                 ops += 1;
+                self.secrets.watch(op)?;
                 result = self.disk.perform(op);
                 if result.is_err() {
                     break;
@@ -518,6 +524,8 @@ impl World {
     }
 
     fn restart(&mut self, trusted: Option<(FileId, u64)>) -> Result<(), String> {
+        self.secrets.try_others(&mut self.disk, &self.settings)?;
+        self.settings.keys = self.secrets.next();
         let (log, report) = open(&mut self.disk, &self.settings, self.now, trusted)?;
         self.note(&report);
         let before = std::mem::replace(&mut self.log, log);
@@ -644,11 +652,12 @@ impl World {
         Ok(())
     }
 
-    /// One bit rots: one message may be lost, and that is reported.
+    /// One bit rots, or somebody changes one: one message may be lost, and that is reported.
     fn rot(&mut self) -> Result<(), String> {
         self.disk.capacity_bytes = u64::MAX;
         self.reopen()?;
-        if self.disk.rot().is_none() {
+        let forged = self.dice.one_in(2) && self.secrets.forge(&mut self.disk);
+        if !forged && self.disk.rot().is_none() {
             return Ok(());
         }
         let (log, report) = open(&mut self.disk, &self.settings, self.now, None)?;
