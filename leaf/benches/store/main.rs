@@ -151,7 +151,7 @@ fn encrypted() -> Settings {
 
 /// What encryption costs: appends and reading, with and without, in turn.
 fn encryption(directory: &Path, lasting: Duration) -> Result<()> {
-    println!("| figure | plain | encrypted |\n|---|--:|--:|");
+    println!("| figure | plain | encrypted | | |\n|---|--:|--:|--:|---|");
     for size in [128, 1024] {
         let (mut cpu, mut written) = (Vec::new(), Vec::new());
         for (name, settings) in [("plain", Settings::default()), ("encrypted", encrypted())] {
@@ -159,8 +159,8 @@ fn encryption(directory: &Path, lasting: Duration) -> Result<()> {
             cpu.push(format!("{:.2} us", cost.cpu.as_secs_f64() * 1e6));
             written.push(format!("{:.2}", cost.written));
         }
-        row(&format!("CPU of a synced append, {size} B, 256 outstanding"), cpu.remove(0), cpu.remove(0));
-        row(&format!("device bytes of it for each byte, {size} B"), written.remove(0), written.remove(0));
+        row(&format!("CPU of a synced append, {size} B, 256 outstanding"), cpu.remove(0), cpu.remove(0), None, "");
+        row(&format!("device bytes of it for each byte, {size} B"), written.remove(0), written.remove(0), None, "");
     }
     let mut rates = Vec::new();
     for (name, settings) in [("plain-128", Settings::default()), ("encrypted-128", encrypted())] {
@@ -173,7 +173,7 @@ fn encryption(directory: &Path, lasting: Duration) -> Result<()> {
         assert_eq!(count, log.state().messages);
         rates.push(format!("{:.2} M/s", count as f64 / start.elapsed().as_secs_f64() / 1e6));
     }
-    row("sequential read, 128 B", rates.remove(0), rates.remove(0));
+    row("sequential read, 128 B", rates.remove(0), rates.remove(0), None, "");
     Ok(())
 }
 
