@@ -139,6 +139,8 @@ struct Watch {
     randoms: HashSet<[u8; 16]>,
     /// Of which file and where: records.
     places: BTreeSet<(u64, u64)>,
+    /// Of which file: where its checksums start from.
+    salts: HashMap<u64, u32>,
 }
 
 impl Watch {
@@ -163,31 +165,30 @@ impl Watch {
         if is_draft && bytes.iter().all(|byte| *byte == 0) {
             return Ok(());
         }
-        // Sectors that are written again begin anywhere in a record.
-        let range = (made, offset)..(made, offset + bytes.len() as u64);
-        if let Some(&(_, first)) = self.places.range(range).next()
-            && !is_draft
-            && (first != offset || offset > 0)
-        {
-            return self.see_again(file, made, offset, bytes);
-        }
         let mut at = 0;
         if offset == 0 && !is_draft {
             let head = Head::decode(file, bytes, None).map_err(|error| format!("{file}: {error:?}"))?;
             let sealed = head.frame.sealed().ok_or(format!("{file} is not encrypted"))?;
             // A rotation is tried again on a full disk, byte by byte the same: its file was not made then.
             self.randoms.insert(sealed.random).then_some(()).ok_or(format!("{file} has the key of another"))?;
+            self.salts.insert(made, head.frame.salt);
             at = DATA_OFFSET as usize;
         }
+        let mut records = Vec::new();
         while at + 4 <= bytes.len() {
             let length = u32_at(bytes, at) as usize;
             let Some(record) = bytes.get(at..at + length).filter(|record| record.len() >= 56) else {
-                return Err(format!("{file}: no record at {}", offset + at as u64));
+                // Sectors that are written again begin and end anywhere in a record.
+                let range = (made, offset)..(made, offset + bytes.len() as u64);
+                return match self.places.range(range).next() {
+                    Some(_) if offset > 0 && !is_draft => self.see_again(file, made, offset, bytes),
+                    _ => Err(format!("{file}: no record at {}", offset + at as u64)),
+                };
             };
-            self.see_record(file, made, offset + at as u64, record)?;
+            records.push((offset + at as u64, record));
             at += length.next_multiple_of(8);
         }
-        Ok(())
+        records.into_iter().try_for_each(|(place, record)| self.see_record(file, made, place, record))
     }
 
     /// What is written over records that were there: those that are in it as a whole.
@@ -206,6 +207,10 @@ impl Watch {
     }
 
     fn see_record(&mut self, file: FileId, made: u64, place: u64, record: &[u8]) -> Result<(), String> {
+        // What a crash garbled may be copied with the sector that it stands in; nobody encrypted that.
+        if self.salts.get(&made).is_some_and(|&salt| checksum(salt, record) != u32_at(record, 4)) {
+            return Ok(());
+        }
         let nonce = (made, *record[8..].first_chunk().unwrap(), place);
         self.places.insert((made, place));
         let before = self.seen.entry(nonce).or_insert_with(|| record.to_vec());
