@@ -25,7 +25,7 @@ fn fill(disk: &mut SimDisk, settings: &Settings) {
         let message = Append { subject: b"a.b", payload: payload.as_bytes(), msg_id: b"id", ..Append::default() };
         let _ = log.append(0, &message);
         while let Some(batch) = log.poll_batch(0) {
-            let result = batch.ops.iter().try_for_each(|op| disk.perform(op));
+            let result = batch.carry_out(disk);
             log.batch_done(0, result);
         }
     }
