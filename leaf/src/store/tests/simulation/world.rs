@@ -533,7 +533,7 @@ impl World {
         // It may be overwritten already, its deletion not recorded yet.
         for (seq, _) in std::mem::take(&mut self.erasing) {
             let message = self.model.messages.get_mut(&seq).unwrap();
-            if message.gone == Gone::No {
+            if matches!(message.gone, Gone::No | Gone::For(_)) {
                 message.gone = Gone::Free;
             }
         }
