@@ -7,7 +7,7 @@
 mod support;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use support::{Client, Server};
+use support::{Client, Server, eventually};
 
 const CLIENT: &str = r#"{"verbose":false,"headers":true}"#;
 
@@ -139,6 +139,8 @@ fn mistakes_are_named_before_a_port_is_bound() {
 #[test]
 fn two_servers_do_not_share_a_log() {
     let first = leaf("share", r#"name: t, subjects: ["s"]"#);
+    // Its ports are told before it has its log.
+    eventually("it has its log", || first.log().contains("Server is ready"));
     let path = first.path("s.conf");
     let output = first.command(&["-c", path.to_str().unwrap(), "-l", "/dev/stderr"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
